@@ -1,0 +1,174 @@
+//! What results, sockets and server-sent events carry, and the token deltas beside them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::answer::{Cost, Failure, Usage};
+use crate::time::Millis;
+use crate::topic::Kind;
+
+/// The place of an event among those of its execution. A higher generation at number n replaces
+/// everything from n on; a lower one after a higher is to be dropped.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Position {
+    /// Raised when a changed program takes over.
+    pub generation: i32,
+    /// Rises by one, from 1.
+    pub number: i64,
+}
+
+/// What happened. The dotted name is the public one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EventType {
+    /// Taken in.
+    #[serde(rename = "execution.admitted")]
+    Admitted,
+    /// Waits for a place.
+    #[serde(rename = "execution.queued")]
+    Queued,
+    /// Work began.
+    #[serde(rename = "execution.started")]
+    Started,
+    /// Starts nothing new.
+    #[serde(rename = "execution.paused")]
+    Paused,
+    /// Goes on.
+    #[serde(rename = "execution.resumed")]
+    Resumed,
+    /// Ended with an answer.
+    #[serde(rename = "execution.succeeded")]
+    Succeeded,
+    /// Ended with a failure.
+    #[serde(rename = "execution.failed")]
+    Failed,
+    /// Ended because someone asked for it.
+    #[serde(rename = "execution.cancelled")]
+    Cancelled,
+    /// Ended because its deadline passed.
+    #[serde(rename = "execution.timed_out")]
+    TimedOut,
+}
+
+impl EventType {
+    /// All of them, in declaration order: the symbols of the Avro enum are these names with `_` for `.`.
+    pub const ALL: [Self; 9] = [
+        Self::Admitted,
+        Self::Queued,
+        Self::Started,
+        Self::Paused,
+        Self::Resumed,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::TimedOut,
+    ];
+
+    /// The public name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admitted => "execution.admitted",
+            Self::Queued => "execution.queued",
+            Self::Started => "execution.started",
+            Self::Paused => "execution.paused",
+            Self::Resumed => "execution.resumed",
+            Self::Succeeded => "execution.succeeded",
+            Self::Failed => "execution.failed",
+            Self::Cancelled => "execution.cancelled",
+            Self::TimedOut => "execution.timed_out",
+        }
+    }
+
+    /// Whether nothing comes after it.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(
+            self,
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::TimedOut
+        )
+    }
+}
+
+/// One event of an execution (topic `results`, key: the execution's id).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutionEvent {
+    /// The execution.
+    pub execution_id: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Whose it is.
+    pub tenant: String,
+    /// The execution that asked for it.
+    pub parent_id: Option<String>,
+    /// See [`Position`].
+    pub generation: i32,
+    /// See [`Position`].
+    pub number: i64,
+    /// What happened.
+    #[serde(rename = "type")]
+    pub event_type: EventType,
+    /// State time of the fold that put it out.
+    pub time: Millis,
+    /// The step, in a workflow or agent.
+    pub step: Option<String>,
+    /// The attempt of the step, from 1.
+    pub attempt: Option<i32>,
+    /// JSON, by type; for `execution.succeeded` the answer.
+    pub data: Option<String>,
+    /// Why it failed.
+    pub error: Option<Failure>,
+    /// What it used.
+    pub usage: Option<Usage>,
+    /// What it cost.
+    pub cost: Option<Cost>,
+}
+
+impl ExecutionEvent {
+    /// Its place among the events of its execution.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position {
+            generation: self.generation,
+            number: self.number,
+        }
+    }
+}
+
+/// What a [`Chunk`] carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChunkKind {
+    /// Answer text.
+    Text,
+    /// Reasoning text.
+    Reasoning,
+    /// A piece of tool calls: a JSON array in the OpenAI delta shape.
+    ToolCalls,
+    /// The call's stream is complete; `text` is empty.
+    Done,
+}
+
+/// A piece of a call's stream (topic `stream`, key: the execution's id).
+///
+/// A chunk with a higher `(fence, attempt)` than the last one means: discard what came before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// The execution.
+    pub execution_id: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// The owner that produced it: the offset of its `TakenOver`.
+    pub fence: i64,
+    /// The try of the call under that fence, from 1.
+    #[serde(rename = "try")]
+    pub attempt: i32,
+    /// Rises by one from 0 within a try.
+    pub index: i64,
+    /// What it carries.
+    pub kind: ChunkKind,
+    /// Which choice of the answer (`choices[].index`).
+    pub choice: i32,
+    /// The text, or JSON for [`ChunkKind::ToolCalls`].
+    pub text: String,
+}

@@ -1,0 +1,135 @@
+//! What a processor author writes.
+
+use std::fmt::Debug;
+use std::future::Future;
+
+use domain::answer::{Answer, ErrorClass, Failure};
+use domain::fact::Order;
+use domain::request::Origin;
+use domain::topic::Kind;
+use schemas::Record;
+
+use crate::context::Context;
+
+/// A processor: a pure `step` and, where it needs one, an async `call`.
+pub trait Processor: Send + Sync + Sized + 'static {
+    /// Which feed, log and state it owns.
+    const KIND: Kind;
+    /// The record of its feed.
+    type Request: Record + Clone + Debug;
+    /// Its own state entries; each is stored under a name within its entity.
+    type Entry: Record + Clone + PartialEq + Debug;
+    /// What an outside call needs to know. [`NoCall`] when there is none.
+    type Call: Record + Clone + Debug;
+    /// What a finished call reports.
+    type Fact: Record + Clone + Debug;
+
+    /// What a request is about. Pure: read from the request alone.
+    fn subject(&self, request: &Self::Request) -> Subject;
+
+    /// Validates a request before it is admitted: the one place that may consult the catalogue. Returns the
+    /// version of the definition to pin, which becomes part of the `Admitted` fact.
+    ///
+    /// # Errors
+    /// A [`Refusal`]: the request becomes a dead letter and a `Rejected`, or is looked at again shortly.
+    fn admit(&self, request: &Self::Request) -> Result<Option<i32>, Refusal>;
+
+    /// Folds one event into the entity of `context`. Pure: state, event and state time are all it sees, so
+    /// two owners, or one owner twice, put out the same.
+    ///
+    /// # Errors
+    /// An error here, or a panic, fails the entity after a few tries; the partition goes on.
+    fn step(&self, event: Event<Self>, context: &mut Context<'_, Self>) -> Result<(), StepError>;
+
+    /// Ends the entity because folding failed for good or an output was too large. Pure as `step`.
+    fn fail(&self, failure: &Failure, context: &mut Context<'_, Self>);
+
+    /// Carries out an outside call. Dropped when the call is no longer wanted.
+    fn call(
+        &self,
+        call: Self::Call,
+        running: Running,
+    ) -> impl Future<Output = Result<Self::Fact, Failure>> + Send {
+        let _ = (call, running);
+        async {
+            Err(Failure::new(
+                ErrorClass::Internal,
+                "no_calls",
+                "this processor makes no outside calls",
+            ))
+        }
+    }
+}
+
+/// What a request is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The request's own id. A client's request is taken once for each id.
+    pub request_id: String,
+    /// The entity that the request starts or concerns; decides the partition. Often the same.
+    pub entity: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// Who asked; `None` for clients.
+    pub origin: Option<Origin>,
+}
+
+/// Why a request is not admitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is wrong, and would be again.
+    Invalid(Failure),
+    /// It names something that is not known yet, e.g. a definition that was just proposed: look again
+    /// shortly, then refuse with this.
+    NotYet(Failure),
+}
+
+/// What a step folds.
+#[derive(Debug)]
+pub enum Event<P: Processor> {
+    /// A request was taken in. The first event of a new entity.
+    Admitted {
+        /// The request.
+        request: P::Request,
+        /// The version that admission pinned.
+        version: Option<i32>,
+        /// `traceparent` of the request.
+        trace_parent: Option<String>,
+    },
+    /// An outside call ended.
+    Finished {
+        /// Its key within the entity.
+        call: String,
+        /// How.
+        result: Result<P::Fact, Failure>,
+    },
+    /// A timer was due.
+    Timer {
+        /// Its key within the entity.
+        timer: String,
+    },
+    /// Another processor answered a request of this entity.
+    Answer(Answer),
+    /// Somebody outside wants something of this entity.
+    Command(Order),
+}
+
+/// A call that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Its entity.
+    pub entity: String,
+    /// Its key within the entity.
+    pub call: String,
+    /// The fence of the owner that started it: the offset of its `TakenOver`.
+    pub fence: i64,
+}
+
+/// A step that can't be made; data of the entity may be damaged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StepError(pub String);
+
+/// The call of a processor that makes none. There is no value of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoCall {}
