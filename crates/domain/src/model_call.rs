@@ -66,6 +66,9 @@ pub struct WantedModelCall {
     pub trace_parent: Option<String>,
 }
 
+/// The code of the failure of a call whose deadline passed, whoever noticed it.
+pub const DEADLINE_EXCEEDED: &str = "deadline_exceeded";
+
 /// What happens to a model call after its admission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -253,11 +256,7 @@ impl ModelCall {
             // Nothing that was never wanted can have ended.
             Event::Finished(_) if self.started.is_none() => self.ignores(),
             Event::Finished(Ok(outcome)) => self.ends(Vec::new(), Ending::Succeeded(outcome)),
-            // The worker and the timer watch the same deadline; whichever is first in the log, the call
-            // has timed out.
-            Event::Finished(Err(failure))
-                if failure.class == ErrorClass::Timeout && self.is_past_deadline(now) =>
-            {
+            Event::Finished(Err(failure)) if self.is_timed_out_by(&failure, now) => {
                 self.ends(Vec::new(), Ending::TimedOut(failure))
             }
             Event::Finished(Err(failure)) => self.ends(Vec::new(), Ending::Failed(failure)),
@@ -327,6 +326,13 @@ impl ModelCall {
         self.deadline.is_some_and(|due| due <= now)
     }
 
+    /// The worker and the timer watch the same deadline; whichever is first in the log, the call has timed
+    /// out. The worker may be a little early, for its clock isn't the log's.
+    fn is_timed_out_by(&self, failure: &Failure, now: Millis) -> bool {
+        let says_so = self.deadline.is_some() && failure.code == DEADLINE_EXCEEDED;
+        failure.class == ErrorClass::Timeout && (says_so || self.is_past_deadline(now))
+    }
+
     fn ignores(self) -> Step {
         Step {
             call: self,
@@ -355,7 +361,7 @@ impl ModelCall {
 fn deadline_passed() -> Failure {
     Failure::new(
         ErrorClass::Timeout,
-        "deadline_exceeded",
+        DEADLINE_EXCEEDED,
         "the deadline or the timeout of the request passed before there was an answer",
     )
 }

@@ -9,4 +9,6 @@ pub mod context;
 pub mod partition;
 pub mod ports;
 pub mod processor;
+#[cfg(test)]
+mod sim;
 pub mod worker;

@@ -183,6 +183,20 @@ fn timeout_that_the_worker_reports_counts_as_the_deadlines_when_that_has_passed(
         started,
         vec![(500, failed(ErrorClass::Network), "=failed")],
     );
+    // By the worker's own clock the deadline has passed, and only that clock was asked.
+    let early = || {
+        Event::Finished(Err(Failure::new(
+            ErrorClass::Timeout,
+            DEADLINE_EXCEEDED,
+            "message",
+        )))
+    };
+    check(call(), started, vec![(497, early(), "=timed_out")]);
+    check(
+        request(None, None, None),
+        "admitted started want",
+        vec![(497, early(), "=failed")],
+    );
     // The first fact in the log wins: an answer that stands before the timer is an answer.
     check(call(), started, vec![(600, done(), "=succeeded")]);
 }

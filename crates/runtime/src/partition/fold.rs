@@ -293,7 +293,12 @@ impl<P: Processor> Folding<'_, P> {
         if let Some(origin) = rejected.origin {
             context.answer(failed_answer(id, origin, rejected.failure.clone()))?;
         }
-        end_with_failure(&mut context, &rejected.failure, "rejected", &tenant)?;
+        end_with_failure(
+            &mut context,
+            &rejected.failure,
+            "execution.rejected",
+            &tenant,
+        )?;
         Ok(())
     }
 
@@ -431,8 +436,11 @@ impl<P: Processor> Folding<'_, P> {
             Mode::Step => self.processor.step(event, &mut context)?,
             // An entity that has ended needs no second end.
             Mode::Fail(_) | Mode::Bury(_) if context.tenant().is_empty() => {}
-            Mode::Fail(failure) => self.processor.fail(failure, &mut context),
-            Mode::Bury(failure) => {
+            // What was just admitted has nothing yet that the processor could end it by.
+            Mode::Fail(failure) if !matches!(event, Event::Admitted { .. }) => {
+                self.processor.fail(failure, &mut context);
+            }
+            Mode::Fail(failure) | Mode::Bury(failure) => {
                 let tenant = context.tenant().to_owned();
                 if let Event::Admitted { request, .. } = &event
                     && let Subject {
@@ -443,7 +451,7 @@ impl<P: Processor> Folding<'_, P> {
                 {
                     context.answer(failed_answer(request_id, origin, failure.clone()))?;
                 }
-                end_with_failure(&mut context, failure, "failed", &tenant)?;
+                end_with_failure(&mut context, failure, "execution.failed", &tenant)?;
             }
         }
         Ok(())

@@ -32,7 +32,7 @@ impl<P: Processor> Partition<P> {
     pub(super) fn handle_sent(&mut self, now: i64, seq: u64, sent: Sent) {
         let offset = match sent {
             Sent::At(offset) => offset,
-            Sent::Unknown if self.rules.hold(Rule::F2UnknownAcks) => {
+            Sent::Unknown if self.rules.hold(Rule::F2UnknownAcks) || self.phase != Phase::Live => {
                 return self.effects.push_back(Effect::ReplaceProducer);
             }
             Sent::Unknown => -1,

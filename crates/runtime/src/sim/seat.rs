@@ -1,0 +1,510 @@
+//! One tenure of one partition by one process: its machine, its producer, its calls, its jobs. A process
+//! that was replaced without knowing it keeps its seat: a zombie.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use domain::answer::{Failure, ModelOutcome};
+use domain::topic::Topic;
+use schemas::Ids;
+
+use super::broker::{Broker, CommitLuck, PARTITIONS, Rng};
+use super::programs::HUGE;
+use crate::partition::effects::{Alarm, Cut, Effect, Input};
+use crate::partition::rules::{Rule, Rules};
+use crate::partition::{Identity, Options, Partition, RestoreError, Restored, Survivors};
+use crate::ports::{Confirmed, Outgoing, Sent, Side};
+use crate::processor::{Processor, Running};
+
+/// A job of the keeper thread.
+enum Job<P: Processor> {
+    Confirm,
+    Fence,
+    Restore,
+    Commit(Cut<P>),
+    Scan(i64, i64),
+}
+
+/// Where one side is read.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    next: i64,
+    epoch: u64,
+    paused: bool,
+}
+
+/// What a seat tells the world.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Calls that were started: entity/key and fence.
+    pub(super) started: Vec<(String, i64)>,
+    /// The seat is over: it lost the partition or its state is damaged.
+    pub(super) over: Option<Over>,
+    /// What an old producer had on its way: it may arrive late, or never.
+    pub(super) ghosts: VecDeque<Arc<Outgoing>>,
+    /// A rule of the machine was seen broken from outside.
+    pub(super) broken: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    Lost,
+    Damaged(RestoreError),
+    Stopped(String),
+}
+
+pub(super) struct Seat<P: Processor> {
+    pub(super) id: u64,
+    pub(super) partition: i32,
+    processor: Arc<P>,
+    ids: Ids,
+    options: Options,
+    rules: Rules,
+    incarnation: u64,
+    machine: Option<Partition<P>>,
+    survivors: Survivors<P>,
+    jobs: VecDeque<Job<P>>,
+    reading: BTreeMap<Side, Reading>,
+    /// Sent and not yet at the broker, in order.
+    pub(super) in_flight: VecDeque<(u64, Arc<Outgoing>)>,
+    /// Where this producer lost a record: a broker takes no later one of the same sequence.
+    torn: BTreeSet<(Topic, i32)>,
+    /// At the broker, the acknowledgement on its way.
+    acks: VecDeque<(u64, Sent)>,
+    pub(super) calls: BTreeMap<u64, (Running, P::Call)>,
+    epoch: u64,
+}
+
+impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
+    pub(super) fn new(
+        id: u64,
+        partition: i32,
+        processor: Arc<P>,
+        ids: Ids,
+        options: Options,
+        rules: Rules,
+    ) -> Self {
+        Self {
+            id,
+            partition,
+            processor,
+            ids,
+            options,
+            rules,
+            incarnation: id * 1_000,
+            machine: None,
+            survivors: Survivors::default(),
+            jobs: VecDeque::from([Job::Confirm, Job::Fence, Job::Restore]),
+            reading: BTreeMap::new(),
+            in_flight: VecDeque::new(),
+            torn: BTreeSet::new(),
+            acks: VecDeque::new(),
+            calls: BTreeMap::new(),
+            epoch: 0,
+        }
+    }
+
+    /// What the process does next, by chance. Returns a word for the trace.
+    pub(super) fn act(
+        &mut self,
+        broker: &mut Broker,
+        rng: &mut Rng,
+        owner: bool,
+        faults: bool,
+        told: &mut Told,
+    ) -> &'static str {
+        match rng.below(10) {
+            0 | 1 => self.read(broker, Side::Log, 1 + rng.below(6), told),
+            2 => self.read(broker, Side::Feed, 1 + rng.below(4), told),
+            3 | 4 => self.deliver(broker, rng, faults, told),
+            5 => self.acknowledge(broker, told),
+            6 => self.work(broker, rng, owner, faults, told),
+            7 => self.end_call(broker, rng, told),
+            8 => self.confirm(broker, rng, owner, faults, told),
+            _ => {
+                self.handle(broker, Input::Tick, told);
+                "tick"
+            }
+        }
+    }
+
+    /// What is still on its way here; `None`: nothing.
+    pub(super) fn unrest(&self, broker: &Broker) -> Option<String> {
+        let gauges = self
+            .machine
+            .as_ref()
+            .map(|machine| machine.gauges(broker.time));
+        let still = gauges.is_some_and(|g| g.outbox + g.wanted + g.unchecked + g.held == 0);
+        let left = |side: Side, topic: Topic| {
+            self.reading
+                .get(&side)
+                .map(|reading| broker.end(topic, self.partition) - reading.next)
+        };
+        let left = (
+            left(Side::Log, Topic::Log(P::KIND)),
+            left(Side::Feed, Topic::Feed(P::KIND)),
+        );
+        let sends = self.in_flight.len() + self.acks.len();
+        let quiet = still && left == (Some(0), Some(0)) && sends == 0 && self.jobs.is_empty();
+        (!quiet).then(|| {
+            let Self { id, partition, .. } = self;
+            let kind = P::KIND.as_str();
+            let jobs = self.jobs.len();
+            format!("{id} {kind}/{partition} {gauges:?} unread {left:?} sends {sends} jobs {jobs}")
+        })
+    }
+
+    fn handle(&mut self, broker: &Broker, input: Input<P>, told: &mut Told) {
+        let Some(machine) = &mut self.machine else {
+            return;
+        };
+        machine.handle(broker.time, input);
+        self.drain(broker, told);
+    }
+
+    fn drain(&mut self, broker: &Broker, told: &mut Told) {
+        while let Some(effect) = self.machine.as_mut().and_then(Partition::poll_effect) {
+            match effect {
+                Effect::Send { seq, record } => self.in_flight.push_back((seq, record)),
+                Effect::ReplaceProducer => {
+                    self.abandon_sends(told);
+                    if let Some(machine) = &mut self.machine {
+                        machine.handle(broker.time, Input::ProducerReplaced);
+                    }
+                }
+                Effect::Start {
+                    side,
+                    offset,
+                    epoch,
+                } => {
+                    let next = offset.unwrap_or(0);
+                    self.reading.insert(
+                        side,
+                        Reading {
+                            next,
+                            epoch,
+                            paused: false,
+                        },
+                    );
+                }
+                Effect::Pause(side) => self.pause(side, true),
+                Effect::Resume(side) => self.pause(side, false),
+                Effect::StartCall { run, running, call } => {
+                    let name = format!("{}/{}", running.entity, running.call);
+                    told.started.push((name, running.fence));
+                    self.calls.insert(run, (running, call));
+                    let window = self.options.window.unwrap_or(usize::MAX);
+                    if self.calls.len() > window {
+                        told.broken = Some(format!("{} calls run", self.calls.len()));
+                    }
+                }
+                Effect::StopCall(run) => {
+                    self.calls.remove(&run);
+                }
+                Effect::Commit(cut) => {
+                    let through = cut.position.log_offset - 1;
+                    if let Some(offset) = self.unacknowledged_output(through) {
+                        told.broken = Some(format!(
+                            "I4: a checkpoint through {through} while an output of {offset} is on its way"
+                        ));
+                    }
+                    self.jobs.push_back(Job::Commit(cut));
+                }
+                Effect::Scan { from, to } => self.jobs.push_back(Job::Scan(from, to)),
+                Effect::ResolveSchema(id) => {
+                    self.ids.refuse(id);
+                    if let Some(machine) = &mut self.machine {
+                        machine.handle(broker.time, Input::SchemaResolved(id));
+                    }
+                }
+                Effect::Confirm => self.jobs.push_back(Job::Confirm),
+                Effect::Restore(_) => self.restore(told),
+                Effect::Alarm(Alarm::Stopped(reason)) => told.over = Some(Over::Stopped(reason)),
+                Effect::Alarm(_) | Effect::Drained => {}
+            }
+        }
+        if let Some(machine) = &self.machine {
+            let gauges = machine.gauges(broker.time);
+            if gauges.unchecked > self.options.max_unchecked {
+                told.broken = Some(format!("K4: {} records unchecked", gauges.unchecked));
+            }
+        }
+    }
+
+    /// The source offset of an output up to `through` that the broker doesn't have.
+    fn unacknowledged_output(&self, through: i64) -> Option<i64> {
+        let log = Topic::Log(P::KIND).name();
+        self.in_flight
+            .iter()
+            .filter_map(|(_, record)| crate::partition::wire::source(&record.headers))
+            .filter(|source| source.topic == log && source.offset <= through)
+            .map(|source| source.offset)
+            .min()
+    }
+
+    /// The producer is gone; what it had on its way may still arrive.
+    pub(super) fn abandon_sends(&mut self, told: &mut Told) {
+        let whole = self.in_flight.drain(..).map(|(_, record)| record);
+        told.ghosts
+            .extend(whole.filter(|record| !self.torn.contains(&place(record))));
+        self.torn.clear();
+        self.acks.clear();
+    }
+
+    fn pause(&mut self, side: Side, paused: bool) {
+        if let Some(reading) = self.reading.get_mut(&side) {
+            reading.paused = paused;
+        }
+    }
+
+    /// Drops the machine and takes over again, in the same process: calls survive.
+    fn restore(&mut self, told: &mut Told) {
+        if let Some(machine) = self.machine.take() {
+            self.survivors = machine.into_survivors();
+        }
+        self.abandon_sends(told);
+        self.reading.clear();
+        self.incarnation += 1;
+        self.jobs = VecDeque::from([Job::Confirm, Job::Fence, Job::Restore]);
+    }
+
+    fn read(
+        &mut self,
+        broker: &mut Broker,
+        side: Side,
+        most: usize,
+        told: &mut Told,
+    ) -> &'static str {
+        let topic = match side {
+            Side::Feed => Topic::Feed(P::KIND),
+            Side::Log => Topic::Log(P::KIND),
+        };
+        let Some(reading) = self.reading.get_mut(&side) else {
+            return "-";
+        };
+        if reading.paused {
+            return "-";
+        }
+        let records = broker.read(topic, self.partition, reading.next, most);
+        let Some(last) = records.last() else {
+            return "-";
+        };
+        reading.next = last.offset + 1;
+        let epoch = reading.epoch;
+        self.handle(
+            broker,
+            Input::Records {
+                side,
+                epoch,
+                records,
+            },
+            told,
+        );
+        "read"
+    }
+
+    /// The first send on its way reaches the broker, or doesn't.
+    fn deliver(
+        &mut self,
+        broker: &mut Broker,
+        rng: &mut Rng,
+        faults: bool,
+        told: &mut Told,
+    ) -> &'static str {
+        let Some((seq, record)) = self.in_flight.pop_front() else {
+            return "-";
+        };
+        let luck = if faults { rng.below(60) } else { 59 };
+        let sent = match luck {
+            // The connection breaks before or after the broker has it.
+            _ if self.torn.contains(&place(&record)) => Sent::Unknown,
+            0 => {
+                self.torn.insert(place(&record));
+                Sent::Unknown
+            }
+            1 => {
+                broker.append(&record);
+                Sent::Unknown
+            }
+            _ => Sent::At(broker.append(&record)),
+        };
+        if faults && rng.percent(30) {
+            self.acks.push_back((seq, sent));
+        } else if self.acks.is_empty() {
+            self.handle(broker, Input::Sent { seq, sent }, told);
+        } else {
+            self.acks.push_back((seq, sent));
+        }
+        "deliver"
+    }
+
+    fn acknowledge(&mut self, broker: &mut Broker, told: &mut Told) -> &'static str {
+        let Some((seq, sent)) = self.acks.pop_front() else {
+            return "-";
+        };
+        self.handle(broker, Input::Sent { seq, sent }, told);
+        "ack"
+    }
+
+    fn work(
+        &mut self,
+        broker: &mut Broker,
+        rng: &mut Rng,
+        owner: bool,
+        faults: bool,
+        told: &mut Told,
+    ) -> &'static str {
+        let Some(job) = self.jobs.pop_front() else {
+            return "-";
+        };
+        let kind = P::KIND;
+        match job {
+            Job::Confirm if self.machine.is_some() => {
+                let confirmed = if owner {
+                    Confirmed::Owner
+                } else {
+                    Confirmed::NotOwner
+                };
+                let asked_at = broker.time;
+                self.handle(
+                    broker,
+                    Input::Confirmed {
+                        confirmed,
+                        asked_at,
+                    },
+                    told,
+                );
+                "confirm"
+            }
+            Job::Confirm => {
+                if !owner {
+                    told.over = Some(Over::Lost);
+                }
+                "confirm"
+            }
+            Job::Fence => {
+                self.epoch = if self.rules.hold(Rule::K2Fence) {
+                    broker.fence(kind, self.partition)
+                } else {
+                    broker.epoch(kind, self.partition)
+                };
+                "fence"
+            }
+            Job::Restore => {
+                let snapshot = broker.snapshot(kind, self.partition);
+                match Restored::read_under(&snapshot, &self.ids, self.rules) {
+                    Ok(restored) => {
+                        let identity = Identity {
+                            partition: self.partition,
+                            partitions: PARTITIONS,
+                            owner: format!("{}-{}", self.id, self.incarnation),
+                            program: "p".into(),
+                            incarnation: self.incarnation,
+                        };
+                        self.machine = Some(Partition::under(
+                            self.rules,
+                            Arc::clone(&self.processor),
+                            self.ids.clone(),
+                            self.options.clone(),
+                            identity,
+                            restored,
+                            std::mem::take(&mut self.survivors),
+                            broker.time,
+                        ));
+                        self.drain(broker, told);
+                    }
+                    Err(error) => told.over = Some(Over::Damaged(error)),
+                }
+                "restore"
+            }
+            Job::Commit(cut) => {
+                let luck = match if faults { rng.below(30) } else { 29 } {
+                    0 => CommitLuck::Aborted,
+                    1 => CommitLuck::UnknownStands,
+                    2 => CommitLuck::UnknownLost,
+                    _ => CommitLuck::Good,
+                };
+                let batch = cut.encode(&self.ids).expect("every schema is known here");
+                let result = broker.commit(kind, self.partition, self.epoch, batch, luck);
+                self.handle(broker, Input::Committed(result), told);
+                "commit"
+            }
+            Job::Scan(from, to) => {
+                let most = usize::try_from(to - from + 1).unwrap_or(0);
+                let records = broker.read(Topic::Log(kind), self.partition, from, most);
+                self.handle(broker, Input::Scanned(records), told);
+                "scan"
+            }
+        }
+    }
+
+    fn end_call(&mut self, broker: &mut Broker, rng: &mut Rng, told: &mut Told) -> &'static str {
+        let Some((run, _)) = self.calls.iter().nth(rng.below(self.calls.len())) else {
+            return "-";
+        };
+        let run = *run;
+        let (running, _) = self.calls.remove(&run).expect("it was just there");
+        let result = match rng.below(20) {
+            0 => Err(Failure::new(
+                domain::answer::ErrorClass::Provider,
+                "provider",
+                "bad luck",
+            )),
+            1 => Ok(outcome(HUGE)),
+            _ => Ok(outcome(&running.entity)),
+        };
+        if self.machine.is_some() {
+            self.handle(broker, Input::CallEnded { run, result }, told);
+        } else {
+            self.survivors.ended(run, result);
+        }
+        "call"
+    }
+
+    fn confirm(
+        &mut self,
+        broker: &mut Broker,
+        rng: &mut Rng,
+        owner: bool,
+        faults: bool,
+        told: &mut Told,
+    ) -> &'static str {
+        let confirmed = match owner {
+            _ if faults && rng.percent(60) => return "-",
+            true => Confirmed::Owner,
+            false => Confirmed::NotOwner,
+        };
+        let asked_at = broker.time;
+        self.handle(
+            broker,
+            Input::Confirmed {
+                confirmed,
+                asked_at,
+            },
+            told,
+        );
+        "confirm"
+    }
+}
+
+fn place(record: &Outgoing) -> (Topic, i32) {
+    (record.topic, super::broker::partition_of(record))
+}
+
+fn outcome(body: &str) -> ModelOutcome {
+    ModelOutcome {
+        body: body.into(),
+        body_media_type: domain::request::JSON.into(),
+        provider: "simulated".into(),
+        deployment: "d".into(),
+        model_used: "m".into(),
+        finish_reason: None,
+        usage: None,
+        cost: None,
+        tries: 1,
+        queued_ms: 0,
+        duration_ms: 0,
+        time_to_first_token_ms: None,
+        http_status: None,
+    }
+}
