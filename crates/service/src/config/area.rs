@@ -1,0 +1,312 @@
+//! The areas of the configuration, their keys and defaults. These comments are the manual.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::secret::Secret;
+use super::{list, properties};
+
+/// What a process can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Serves HTTP.
+    Gateway,
+    /// Carries out model calls.
+    Inference,
+    /// Keeps executions for look-ups.
+    Archive,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Gateway, Self::Inference, Self::Archive];
+
+    /// The name in configuration, logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Inference => "inference",
+            Self::Archive => "archive",
+        }
+    }
+}
+
+/// `[kafka]`: the brokers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Kafka {
+    /// `host:port` of one or more brokers; a list, or one text with commas. Default: `127.0.0.1:9092`.
+    #[serde(deserialize_with = "list::any")]
+    pub brokers: Vec<String>,
+    /// Comes before the name of every topic and group, e.g. `staging.`. Default: none.
+    pub prefix: String,
+    /// How brokers name this process in their logs and quotas. Default: `stepstream`.
+    pub client_id: String,
+    /// Copies of each topic that `stepstream topics apply` makes; -1: the broker's default. Default: 3.
+    pub replication_factor: i32,
+    /// Partitions of each topic that `stepstream topics apply` makes. They can't be changed later: an
+    /// execution's partition follows from its id and this number. Default: 12.
+    pub partitions: i32,
+    /// Passed to librdkafka as they are, e.g. `"security.protocol" = "SASL_SSL"`. Names are quoted, since
+    /// they have dots. A value may be kept elsewhere, see [`Secret`]. In the environment:
+    /// `STEPSTREAM_KAFKA__PROPERTIES__SECURITY_PROTOCOL`. What the platform's promises rest on (acks,
+    /// idempotence, isolation, offsets, ids) can't be set here. Default: none.
+    #[serde(serialize_with = "properties::show")]
+    pub properties: BTreeMap<String, Secret>,
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self {
+            brokers: vec!["127.0.0.1:9092".into()],
+            prefix: String::new(),
+            client_id: "stepstream".into(),
+            replication_factor: 3,
+            partitions: 12,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+impl Kafka {
+    /// The brokers as librdkafka's `bootstrap.servers` has them.
+    #[must_use]
+    pub fn bootstrap_servers(&self) -> String {
+        self.brokers.join(",")
+    }
+
+    /// The properties with their values laid open: for the client's own configuration, and nothing else.
+    pub fn expose_properties(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.properties
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.expose()))
+    }
+}
+
+/// `[registry]`: the schema registry.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Registry {
+    /// Its address, with the base path if it has one. Default: `http://127.0.0.1:8081`.
+    pub url: String,
+    /// User of basic authentication. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Password of basic authentication, see [`Secret`]. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// Bound on one request, in milliseconds. Default: 10,000.
+    pub timeout_ms: u64,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            url: "http://127.0.0.1:8081".into(),
+            user: None,
+            password: None,
+            timeout_ms: 10_000,
+        }
+    }
+}
+
+impl Registry {
+    /// Bound on one request.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}
+
+/// `[gateway]`: the HTTP edge.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Gateway {
+    /// Where it listens. Default: `127.0.0.1:8080`.
+    pub listen: SocketAddr,
+    /// The largest body of a request, in bytes. Default: 786,432, which with its headers fits into the
+    /// 1 MiB that brokers take by default.
+    pub max_body_bytes: usize,
+    /// How long a client may wait for an answer in one request, in seconds. Default: 600, as the OpenAI
+    /// clients do.
+    pub max_wait_secs: u64,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            max_body_bytes: 768 * 1024,
+            max_wait_secs: 600,
+        }
+    }
+}
+
+impl Gateway {
+    /// How long a client may wait for an answer in one request.
+    #[must_use]
+    pub fn max_wait(&self) -> Duration {
+        Duration::from_secs(self.max_wait_secs)
+    }
+}
+
+/// `[inference]`: the processor of model calls.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Inference {
+    /// Calls of one partition that are admitted and not finished; its feed waits while there are as many.
+    /// Default: 512.
+    pub window: usize,
+    /// Calls that this process has running at once. Default: 2,048.
+    pub concurrency: usize,
+}
+
+impl Default for Inference {
+    fn default() -> Self {
+        Self {
+            window: 512,
+            concurrency: 2_048,
+        }
+    }
+}
+
+/// `[runtime]`: what all processors have in common.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Runtime {
+    /// The shortest time between two checkpoints of a partition, in milliseconds; a busy partition comes
+    /// down to it. Default: 100.
+    pub checkpoint_min_ms: u64,
+    /// The longest time between two checkpoints of a partition that changes, in milliseconds. Default:
+    /// 1,000.
+    pub checkpoint_max_ms: u64,
+    /// Log records of a partition that may be folded and not covered by a checkpoint; past that folding
+    /// waits. Default: 50,000.
+    pub max_unchecked_records: usize,
+    /// How long a process may be silent before its partitions go to another, in milliseconds. Brokers take
+    /// 6,000 to 1,800,000 by default. Default: 10,000.
+    pub session_timeout_ms: u64,
+    /// How long the id of a client's request is remembered, so that the same id again is the same request,
+    /// in seconds. Default: 86,400, a day.
+    pub client_id_retention_secs: u64,
+    /// How long a process that is told to stop may take for its last checkpoints, in seconds. Default: 25,
+    /// within the 30 that Kubernetes waits.
+    pub drain_secs: u64,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self {
+            checkpoint_min_ms: 100,
+            checkpoint_max_ms: 1_000,
+            max_unchecked_records: 50_000,
+            session_timeout_ms: 10_000,
+            client_id_retention_secs: 86_400,
+            drain_secs: 25,
+        }
+    }
+}
+
+impl Runtime {
+    /// The shortest time between two checkpoints of a partition.
+    #[must_use]
+    pub fn checkpoint_min(&self) -> Duration {
+        Duration::from_millis(self.checkpoint_min_ms)
+    }
+
+    /// The longest time between two checkpoints of a partition that changes.
+    #[must_use]
+    pub fn checkpoint_max(&self) -> Duration {
+        Duration::from_millis(self.checkpoint_max_ms)
+    }
+
+    /// How long a process may be silent before its partitions go to another.
+    #[must_use]
+    pub fn session_timeout(&self) -> Duration {
+        Duration::from_millis(self.session_timeout_ms)
+    }
+
+    /// How long the id of a client's request is remembered.
+    #[must_use]
+    pub fn client_id_retention(&self) -> Duration {
+        Duration::from_secs(self.client_id_retention_secs)
+    }
+
+    /// How long a process that is told to stop may take.
+    #[must_use]
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_secs)
+    }
+}
+
+/// `[store]`: where executions are kept for look-ups.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Store {
+    /// The file of the embedded store; it is made when there is none. Default:
+    /// `stepstream-data/store.redb`.
+    pub path: PathBuf,
+    /// How long an execution is kept after the last that was heard of it, in days. Default: 30.
+    pub retention_days: u32,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            path: "stepstream-data/store.redb".into(),
+            retention_days: 30,
+        }
+    }
+}
+
+impl Store {
+    /// How long an execution is kept after the last that was heard of it.
+    #[must_use]
+    pub fn retention(&self) -> Duration {
+        Duration::from_secs(u64::from(self.retention_days) * 24 * 60 * 60)
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// A line for people.
+    Text,
+    /// An object a line.
+    Json,
+}
+
+/// `[telemetry]`: logs and metrics.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Telemetry {
+    /// `auto` (text on a terminal, JSON elsewhere), `text` or `json`. Default: `auto`.
+    pub log_format: LogFormat,
+    /// Which log lines are written, as tracing's filters say it, e.g. `info,stepstream_kafka=debug`.
+    /// Default: `info`.
+    pub log_filter: String,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served in a process without a gateway. Default:
+    /// nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<SocketAddr>,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            log_format: LogFormat::Auto,
+            log_filter: "info".into(),
+            metrics_listen: None,
+        }
+    }
+}

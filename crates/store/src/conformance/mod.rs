@@ -1,0 +1,483 @@
+//! What every store has to do, as one suite that each implementation's tests run.
+//!
+//! It panics with the promise that is broken. It writes under tenants that begin with the given
+//! namespace, and deletes nothing, so it can run again on the same database under another one.
+
+mod order;
+
+use std::collections::BTreeMap;
+
+use domain::event::{EventType, ExecutionEvent, Position};
+use domain::log_row::ExecutionLogRecord;
+use domain::time::Millis;
+use domain::topic::Kind;
+
+use crate::{
+    AcceptedExecution, Batch, Cursor, Execution, Filter, LogPlace, MAX_ROWS, Progress, Status,
+    Store,
+};
+use order::random_writes;
+
+pub use order::{Write, check_order, write};
+pub(crate) use order::{accepted, event};
+
+/// Random sets of writes that one run of the suite tries.
+const SEEDS: u64 = 50;
+
+/// Runs the whole suite on `store`.
+///
+/// # Panics
+/// When the store breaks a promise.
+pub async fn run(store: &dyn Store, namespace: &str) {
+    let tenant = |case: &str| format!("{namespace}-{case}");
+    accepted_execution_is_found_at_once(store, &tenant("accepted")).await;
+    late_request_overwrites_nothing(store, &tenant("late")).await;
+    ending_carries_answer_usage_and_cost(store, &tenant("ending")).await;
+    higher_generation_replaces_from_its_number_on(store, &tenant("generation")).await;
+    reader_resumes_where_it_was(store, &tenant("resume")).await;
+    tenant_sees_only_its_own(store, &tenant("tenant")).await;
+    pages_of_a_list_are_the_whole_list(store, &tenant("list")).await;
+    pages_of_log_rows_are_all_rows(store, &tenant("rows")).await;
+    progress_is_kept_for_each_partition(store, &tenant("progress")).await;
+    no_read_returns_more_than_a_page(store, &tenant("page")).await;
+    for seed in 0..SEEDS {
+        let writes = random_writes(&tenant(&format!("seed-{seed}")), "e", seed);
+        check_order(store, &writes).await;
+    }
+}
+
+async fn execution_of(store: &dyn Store, tenant: &str, id: &str) -> Option<Execution> {
+    store
+        .execution(tenant, id)
+        .await
+        .expect("executions are readable")
+}
+
+/// The positions of the events after `after`.
+async fn heard(store: &dyn Store, tenant: &str, after: Option<(i32, i64)>) -> Vec<(i32, i64)> {
+    let after = after.map(|(generation, number)| Position { generation, number });
+    let events = store
+        .events(tenant, "e", after, 100)
+        .await
+        .expect("events are readable");
+    events
+        .iter()
+        .map(|event| (event.generation, event.number))
+        .collect()
+}
+
+async fn accepted_execution_is_found_at_once(store: &dyn Store, tenant: &str) {
+    assert_eq!(
+        execution_of(store, tenant, "e").await,
+        None,
+        "what nobody wrote isn't there"
+    );
+    assert!(heard(store, tenant, None).await.is_empty());
+    let mut request = accepted(tenant, "e", "fast");
+    request.labels = BTreeMap::from([("team".into(), "blue".into())]);
+    store
+        .put_accepted(request.clone())
+        .await
+        .expect("a request is taken");
+    let execution = execution_of(store, tenant, "e")
+        .await
+        .expect("an accepted request is found");
+    assert_eq!(execution.status, Status::Accepted);
+    assert_eq!(execution.definition.as_deref(), Some("fast"));
+    assert_eq!(
+        (execution.created, execution.updated),
+        (Millis(1_000), Millis(1_000))
+    );
+    assert_eq!(
+        (execution.position, execution.labels),
+        (None, request.labels)
+    );
+}
+
+async fn late_request_overwrites_nothing(store: &dyn Store, tenant: &str) {
+    for (number, event_type) in [(1, EventType::Admitted), (2, EventType::Succeeded)] {
+        let event = event(tenant, "e", (0, number), event_type);
+        store.apply_event(&event).await.expect("an event is taken");
+    }
+    store
+        .put_accepted(accepted(tenant, "e", "fast"))
+        .await
+        .expect("a request is taken");
+    let again = AcceptedExecution {
+        request_time: Millis(9_000),
+        ..accepted(tenant, "e", "slow")
+    };
+    store.put_accepted(again).await.expect("a request is taken");
+    let execution = execution_of(store, tenant, "e").await.expect("it is there");
+    assert_eq!(
+        execution.status,
+        Status::Succeeded,
+        "a request doesn't undo an ending"
+    );
+    assert_eq!(
+        execution.definition.as_deref(),
+        Some("fast"),
+        "the earliest request stands"
+    );
+    assert_eq!(execution.created, Millis(1_000));
+}
+
+async fn ending_carries_answer_usage_and_cost(store: &dyn Store, tenant: &str) {
+    let failed = event(tenant, "failed", (0, 2), EventType::Failed);
+    let succeeded = event(tenant, "succeeded", (0, 2), EventType::Succeeded);
+    let late = event(tenant, "succeeded", (0, 3), EventType::Cancelled);
+    let batch = [late, succeeded.clone(), failed.clone()];
+    store.apply_events(&batch).await.expect("events are taken");
+    let execution = execution_of(store, tenant, "failed")
+        .await
+        .expect("it is there");
+    assert_eq!((execution.status, execution.output), (Status::Failed, None));
+    assert_eq!(execution.error, failed.error);
+    let execution = execution_of(store, tenant, "succeeded")
+        .await
+        .expect("it is there");
+    assert_eq!(
+        execution.status,
+        Status::Succeeded,
+        "the first ending stands"
+    );
+    assert_eq!((execution.output, execution.error), (succeeded.data, None));
+    assert_eq!(
+        (execution.usage, execution.cost),
+        (succeeded.usage, succeeded.cost)
+    );
+}
+
+async fn higher_generation_replaces_from_its_number_on(store: &dyn Store, tenant: &str) {
+    use EventType::{Admitted, Cancelled, Failed, Queued, Started, Succeeded};
+    let said =
+        |generation, number, event_type| event(tenant, "e", (generation, number), event_type);
+    let first = [
+        said(1, 1, Admitted),
+        said(1, 2, Queued),
+        said(1, 3, Started),
+        said(1, 4, Failed),
+    ];
+    store.apply_events(&first).await.expect("events are taken");
+    store
+        .apply_event(&said(2, 3, Started))
+        .await
+        .expect("an event is taken");
+    assert_eq!(heard(store, tenant, None).await, [(1, 1), (1, 2), (2, 3)]);
+    let execution = execution_of(store, tenant, "e").await.expect("it is there");
+    assert_eq!(
+        execution.status,
+        Status::Running,
+        "an ending that was replaced doesn't count"
+    );
+    store
+        .apply_event(&said(1, 5, Cancelled))
+        .await
+        .expect("an event is taken");
+    assert_eq!(
+        heard(store, tenant, None).await,
+        [(1, 1), (1, 2), (2, 3)],
+        "a lower one is late"
+    );
+    store
+        .apply_event(&said(2, 4, Succeeded))
+        .await
+        .expect("an event is taken");
+    assert_eq!(
+        heard(store, tenant, None).await,
+        [(1, 1), (1, 2), (2, 3), (2, 4)]
+    );
+    let execution = execution_of(store, tenant, "e").await.expect("it is there");
+    assert_eq!(execution.status, Status::Succeeded);
+}
+
+async fn reader_resumes_where_it_was(store: &dyn Store, tenant: &str) {
+    use EventType::{Admitted, Queued, Started, Succeeded};
+    let said =
+        |generation, number, event_type| event(tenant, "e", (generation, number), event_type);
+    let all = [
+        said(1, 1, Admitted),
+        said(1, 2, Queued),
+        said(1, 3, Queued),
+        said(1, 4, Started),
+    ];
+    store.apply_events(&all).await.expect("events are taken");
+    store
+        .apply_events(&[said(2, 3, Started), said(2, 4, Succeeded)])
+        .await
+        .expect("taken");
+    // Late, and hidden.
+    store
+        .apply_events(&[said(1, 5, Queued), said(1, 6, Queued)])
+        .await
+        .expect("events are taken");
+    for (after, expected) in [
+        (None, vec![(1, 1), (1, 2), (2, 3), (2, 4)]),
+        (Some((0, 0)), vec![(1, 1), (1, 2), (2, 3), (2, 4)]),
+        (Some((1, 1)), vec![(1, 2), (2, 3), (2, 4)]),
+        (Some((1, 4)), vec![(2, 3), (2, 4)]),
+        (Some((2, 3)), vec![(2, 4)]),
+        (Some((2, 4)), vec![]),
+        (Some((2, 5)), vec![]),
+        (Some((2, 0)), vec![(1, 1), (1, 2), (2, 3), (2, 4)]),
+        (Some((9, 9)), vec![]),
+    ] {
+        assert_eq!(
+            heard(store, tenant, after).await,
+            expected,
+            "after {after:?}"
+        );
+    }
+    let two = store
+        .events(tenant, "e", None, 2)
+        .await
+        .expect("events are readable");
+    assert_eq!(
+        two.iter().map(|event| event.number).collect::<Vec<_>>(),
+        [1, 2]
+    );
+}
+
+async fn tenant_sees_only_its_own(store: &dyn Store, tenant: &str) {
+    // Names that a key made by joining them would mix up.
+    let (one, other) = (format!("{tenant}/a"), tenant.to_owned());
+    for (tenant, id) in [(&one, "b"), (&other, "a/b"), (&other, "b")] {
+        let said = event(tenant, id, (0, 1), EventType::Admitted);
+        let row = ExecutionLogRecord::new("x", Kind::Model, id, tenant);
+        let batch = Batch {
+            events: vec![said],
+            rows: vec![row],
+            ..Batch::default()
+        };
+        store.archive(batch).await.expect("a batch is taken");
+    }
+    for (tenant, ids) in [(&one, vec!["b"]), (&other, vec!["a/b", "b"])] {
+        let page = store
+            .list(tenant, &Filter::default(), None, 10)
+            .await
+            .expect("listed");
+        let mut listed: Vec<_> = page.executions.iter().map(|e| e.id.as_str()).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, ids, "{tenant} lists its own");
+        assert!(
+            page.executions
+                .iter()
+                .all(|execution| execution.tenant == *tenant)
+        );
+        for id in ["b", "a/b"] {
+            let own = usize::from(ids.contains(&id));
+            let events = store
+                .events(tenant, id, None, 10)
+                .await
+                .expect("events are readable");
+            let rows = store
+                .log_rows(tenant, id, None, 10)
+                .await
+                .expect("rows are readable");
+            let execution = execution_of(store, tenant, id).await;
+            let found = (events.len(), rows.len(), execution.iter().count());
+            assert_eq!(found, (own, own, own), "{tenant} sees its own of {id}");
+        }
+    }
+}
+
+async fn pages_of_a_list_are_the_whole_list(store: &dyn Store, tenant: &str) {
+    let kinds = [Kind::Model, Kind::Workflow];
+    let mut all = Vec::new();
+    for number in 0..25_u8 {
+        let mut said = event(
+            tenant,
+            &format!("e{number:02}"),
+            (0, 1),
+            EventType::Admitted,
+        );
+        // Some share their time.
+        said.time = Millis(1_000 + i64::from(number / 3));
+        said.kind = kinds[usize::from(number % 2)];
+        if number % 5 == 0 {
+            said.event_type = EventType::Failed;
+        }
+        all.push(said);
+    }
+    store.apply_events(&all).await.expect("events are taken");
+    all.sort_by(|a, b| (b.time, &b.execution_id).cmp(&(a.time, &a.execution_id)));
+    for (filter, wanted) in filters() {
+        let wanted: Vec<_> = all
+            .iter()
+            .filter(|e| wanted(e))
+            .map(|e| e.execution_id.as_str())
+            .collect();
+        for limit in [1, 4, 25, 100] {
+            let (mut found, mut cursor) = (Vec::new(), None::<Cursor>);
+            loop {
+                let page = store.list(tenant, &filter, cursor.as_ref(), limit).await;
+                let page = page.expect("lists are readable");
+                assert!(page.executions.len() <= limit, "a page is within its limit");
+                found.extend(page.executions.into_iter().map(|execution| execution.id));
+                // Through its text, as clients hand it back.
+                match page.next.map(|next| next.to_string()) {
+                    Some(text) => cursor = Some(Cursor::parse(&text).expect("it is ours")),
+                    None => break,
+                }
+            }
+            assert_eq!(found, wanted, "{filter:?} in pages of {limit}");
+        }
+    }
+}
+
+type Wanted = fn(&ExecutionEvent) -> bool;
+
+fn filters() -> Vec<(Filter, Wanted)> {
+    let all = Filter::default();
+    let (from, to) = (Some(Millis(1_002)), Some(Millis(1_005)));
+    vec![
+        (all.clone(), |_| true),
+        (
+            Filter {
+                kind: Some(Kind::Workflow),
+                ..all.clone()
+            },
+            |e| e.kind == Kind::Workflow,
+        ),
+        (
+            Filter {
+                status: Some(Status::Failed),
+                ..all.clone()
+            },
+            |e| e.event_type.is_terminal(),
+        ),
+        (
+            Filter {
+                status: Some(Status::Paused),
+                ..all.clone()
+            },
+            |_| false,
+        ),
+        (
+            Filter {
+                from,
+                ..all.clone()
+            },
+            |e| e.time.0 >= 1_002,
+        ),
+        (Filter { to, ..all.clone() }, |e| e.time.0 < 1_005),
+        (
+            Filter {
+                from,
+                to,
+                ..all.clone()
+            },
+            |e| (1_002..1_005).contains(&e.time.0),
+        ),
+        (
+            Filter {
+                from: to,
+                to: from,
+                ..all
+            },
+            |_| false,
+        ),
+    ]
+}
+
+async fn pages_of_log_rows_are_all_rows(store: &dyn Store, tenant: &str) {
+    let row = |time, offset, name: &str| {
+        let mut row = ExecutionLogRecord::new("x", Kind::Model, "e", tenant);
+        (row.event_time, row.source_offset, row.event_id) = (Millis(time), offset, name.into());
+        row
+    };
+    let in_order = [
+        row(1, None, "z"),
+        row(1, Some(0), "y"),
+        row(1, Some(9), "a"),
+        row(1, Some(10), "b"),
+        row(2, Some(3), "c"),
+        row(2, Some(3), "d"),
+    ];
+    for at in [3, 0, 5, 1, 4, 2, 3, 0] {
+        store
+            .append_log_rows(&in_order[at..=at])
+            .await
+            .expect("a row is taken");
+    }
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let rows = store
+            .log_rows(tenant, "e", after.as_ref(), 2)
+            .await
+            .expect("readable");
+        let Some(last) = rows.last() else { break };
+        after = Some(LogPlace::of(last));
+        found.extend(rows);
+    }
+    assert_eq!(found, in_order, "log rows come once each and in log order");
+}
+
+async fn progress_is_kept_for_each_partition(store: &dyn Store, tenant: &str) {
+    // Progress belongs to no tenant; the name only keeps runs apart.
+    let (results, log) = (format!("{tenant}-results"), format!("{tenant}-log"));
+    let progress = |topic: &str, partition, next_offset| Progress {
+        topic: topic.into(),
+        partition,
+        next_offset,
+    };
+    assert_eq!(store.progress(&results, 0).await.expect("readable"), None);
+    let events = vec![event(tenant, "e", (0, 1), EventType::Admitted)];
+    let first = vec![
+        progress(&results, 0, 5),
+        progress(&results, 1, 7),
+        progress(&log, 0, 9),
+    ];
+    store
+        .archive(Batch {
+            events,
+            progress: first,
+            ..Batch::default()
+        })
+        .await
+        .expect("taken");
+    assert!(
+        execution_of(store, tenant, "e").await.is_some(),
+        "progress comes with its rows"
+    );
+    // A replay moves it back.
+    let back = Batch {
+        progress: vec![progress(&results, 0, 2)],
+        ..Batch::default()
+    };
+    store.archive(back).await.expect("taken");
+    for (topic, partition, next) in [(&results, 0, 2), (&results, 1, 7), (&log, 0, 9)] {
+        let found = store.progress(topic, partition).await.expect("readable");
+        assert_eq!(found, Some(next), "{topic} {partition}");
+    }
+    store.flush().await.expect("a flush succeeds");
+}
+
+async fn no_read_returns_more_than_a_page(store: &dyn Store, tenant: &str) {
+    let count = i64::try_from(MAX_ROWS).expect("a page is small") + 1;
+    let mut batch = Batch::default();
+    for number in 1..=count {
+        let mut said = event(tenant, "e", (0, 1), EventType::Queued);
+        said.number = number;
+        batch.events.push(said);
+        let mut row = ExecutionLogRecord::new("x", Kind::Model, "e", tenant);
+        row.source_offset = Some(number);
+        batch.rows.push(row);
+    }
+    store.archive(batch).await.expect("a large batch is taken");
+    let events = store
+        .events(tenant, "e", None, usize::MAX)
+        .await
+        .expect("readable");
+    let rows = store
+        .log_rows(tenant, "e", None, usize::MAX)
+        .await
+        .expect("readable");
+    assert_eq!((events.len(), rows.len()), (MAX_ROWS, MAX_ROWS));
+    let last = events.last().map(ExecutionEvent::position);
+    let rest = store
+        .events(tenant, "e", last, usize::MAX)
+        .await
+        .expect("readable");
+    assert_eq!(rest.len(), 1, "what a page left out is on the next one");
+}

@@ -1,0 +1,214 @@
+//! The reads. Each sees one committed state of the file, and blocks.
+
+use std::ops::Bound;
+
+use domain::event::{ExecutionEvent, Position};
+use domain::log_row::ExecutionLogRecord;
+use domain::time::Millis;
+use redb::{Database, ReadTransaction, ReadableDatabase};
+
+use super::tables::{BY_TIME, EVENTS, EXECUTIONS, LOG_ROWS, PROGRESS, successor};
+use crate::codec::decode;
+use crate::summary::Summary;
+use crate::visible::{Visible, is_news};
+use crate::{Cursor, Execution, Filter, LogPlace, Page, StoreError};
+
+/// The most executions that one call of `list` looks at. A page that finds too few of the wanted ones
+/// among them says where to go on.
+const LOOKED_AT: usize = 2_000;
+
+pub(super) fn execution(
+    database: &Database,
+    tenant: &str,
+    id: &str,
+) -> Result<Option<Execution>, StoreError> {
+    let transaction = begin(database)?;
+    let table = transaction
+        .open_table(EXECUTIONS)
+        .map_err(failed("read executions"))?;
+    let Some(value) = table.get((tenant, id)).map_err(failed("read executions"))? else {
+        return Ok(None);
+    };
+    Ok(Some(
+        summary(tenant, id, value.value())?.into_execution(tenant, id),
+    ))
+}
+
+pub(super) fn events(
+    database: &Database,
+    tenant: &str,
+    id: &str,
+    after: Option<Position>,
+    limit: usize,
+) -> Result<Vec<ExecutionEvent>, StoreError> {
+    const OPERATION: &str = "read events";
+    let newest = execution(database, tenant, id)?.and_then(|execution| execution.position);
+    let transaction = begin(database)?;
+    let table = transaction.open_table(EVENTS).map_err(failed(OPERATION))?;
+    let event_at = |number| -> Result<Option<ExecutionEvent>, StoreError> {
+        let value = table.get((tenant, id, number)).map_err(failed(OPERATION))?;
+        value
+            .map(|value| event(tenant, id, number, value.value()))
+            .transpose()
+    };
+    // Behind an event of the newest generation nothing before can matter any more.
+    let known = match after.filter(|after| newest.map(|n| n.generation) == Some(after.generation)) {
+        Some(after) => event_at(after.number)?.filter(|event| event.position() == after),
+        None => None,
+    };
+    let (from, mut visible) = match known {
+        Some(event) => (event.number, Visible::from_newest(event.generation)),
+        None => (i64::MIN, Visible::from_start()),
+    };
+    let mut found = Vec::new();
+    let range = (tenant, id, from)..=(tenant, id, i64::MAX);
+    for row in table
+        .range::<(&str, &str, i64)>(range)
+        .map_err(failed(OPERATION))?
+    {
+        if found.len() == limit {
+            break;
+        }
+        let (key, value) = row.map_err(failed(OPERATION))?;
+        let event = event(tenant, id, key.value().2, value.value())?;
+        if visible.shows(&event) && is_news(&event, after) {
+            found.push(event);
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn list(
+    database: &Database,
+    tenant: &str,
+    filter: &Filter,
+    cursor: Option<&Cursor>,
+    limit: usize,
+) -> Result<Page, StoreError> {
+    const OPERATION: &str = "list executions";
+    let transaction = begin(database)?;
+    let by_time = transaction.open_table(BY_TIME).map_err(failed(OPERATION))?;
+    let summaries = transaction
+        .open_table(EXECUTIONS)
+        .map_err(failed(OPERATION))?;
+    let from = filter.from.map_or(i64::MIN, |from| from.0);
+    let behind = successor(tenant);
+    let end_of_tenant = (behind.as_str(), i64::MIN, "");
+    let to = filter.to.map_or(end_of_tenant, |to| (tenant, to.0, ""));
+    let end = cursor.map_or(to, |cursor| {
+        to.min((tenant, cursor.created().0, cursor.id()))
+    });
+    let mut page = Page::default();
+    if end <= (tenant, from, "") {
+        return Ok(page);
+    }
+    let rows = by_time
+        .range::<(&str, i64, &str)>((tenant, from, "")..end)
+        .map_err(failed(OPERATION))?;
+    let mut last: Option<Cursor> = None;
+    for (looked_at, row) in rows.rev().enumerate() {
+        if page.executions.len() == limit || looked_at == LOOKED_AT {
+            page.next = last;
+            break;
+        }
+        let (key, _) = row.map_err(failed(OPERATION))?;
+        let (_, created, id) = key.value();
+        last = Some(Cursor::after(Millis(created), id));
+        let Some(value) = summaries.get((tenant, id)).map_err(failed(OPERATION))? else {
+            continue;
+        };
+        let execution = summary(tenant, id, value.value())?.into_execution(tenant, id);
+        let wanted = filter.kind.is_none_or(|kind| kind == execution.kind)
+            && filter
+                .status
+                .is_none_or(|status| status == execution.status);
+        if wanted {
+            page.executions.push(execution);
+        }
+    }
+    Ok(page)
+}
+
+pub(super) fn log_rows(
+    database: &Database,
+    tenant: &str,
+    id: &str,
+    after: Option<&LogPlace>,
+    limit: usize,
+) -> Result<Vec<ExecutionLogRecord>, StoreError> {
+    const OPERATION: &str = "read log rows";
+    let transaction = begin(database)?;
+    let table = transaction
+        .open_table(LOG_ROWS)
+        .map_err(failed(OPERATION))?;
+    let start = after.map_or(
+        Bound::Included((tenant, id, i64::MIN, i64::MIN, "")),
+        |after| {
+            let LogPlace {
+                event_time,
+                source_offset,
+                event_id,
+            } = after;
+            Bound::Excluded((tenant, id, event_time.0, *source_offset, event_id.as_str()))
+        },
+    );
+    let behind = successor(id);
+    let end = Bound::Excluded((tenant, behind.as_str(), i64::MIN, i64::MIN, ""));
+    let mut found = Vec::new();
+    let rows = table
+        .range::<(&str, &str, i64, i64, &str)>((start, end))
+        .map_err(failed(OPERATION))?;
+    for row in rows.take(limit) {
+        let (key, value) = row.map_err(failed(OPERATION))?;
+        let event_id = key.value().4;
+        found.push(decode(
+            "log-rows",
+            || format!("{tenant}/{id}/{event_id}"),
+            value.value(),
+        )?);
+    }
+    Ok(found)
+}
+
+pub(super) fn progress(
+    database: &Database,
+    topic: &str,
+    partition: i32,
+) -> Result<Option<i64>, StoreError> {
+    let transaction = begin(database)?;
+    let table = transaction
+        .open_table(PROGRESS)
+        .map_err(failed("read progress"))?;
+    let value = table
+        .get((topic, partition))
+        .map_err(failed("read progress"))?;
+    value
+        .map(|v| decode("progress", || format!("{topic}/{partition}"), v.value()))
+        .transpose()
+}
+
+/// The summary in a row's value.
+pub(super) fn summary(tenant: &str, id: &str, value: &[u8]) -> Result<Summary, StoreError> {
+    decode("executions", || format!("{tenant}/{id}"), value)
+}
+
+/// The event in a row's value.
+pub(super) fn event(
+    tenant: &str,
+    id: &str,
+    number: i64,
+    value: &[u8],
+) -> Result<ExecutionEvent, StoreError> {
+    decode("events", || format!("{tenant}/{id}/{number}"), value)
+}
+
+/// Says what was tried when the database fails.
+pub(super) fn failed<E: Into<redb::Error>>(
+    operation: &'static str,
+) -> impl FnOnce(E) -> StoreError + Copy {
+    move |source| StoreError::backend(operation, source.into())
+}
+
+fn begin(database: &Database) -> Result<ReadTransaction, StoreError> {
+    database.begin_read().map_err(failed("begin a read"))
+}

@@ -1,0 +1,211 @@
+//! One row per execution, made of columns that can be written in any order: each column keeps the write
+//! that wins by a rule over the writes themselves (earliest, latest, highest), never by arrival. In CQL
+//! that rule is the write's timestamp.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use domain::answer::{Cost, Failure, Usage};
+use domain::event::{ExecutionEvent, Position};
+use domain::log_row::ExecutionLogRecord;
+use domain::time::Millis;
+use domain::topic::Kind;
+use serde::{Deserialize, Serialize};
+
+use crate::record::{AcceptedExecution, Execution, Status};
+
+/// What is kept of an execution besides its events and rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Summary {
+    kind: Kind,
+    /// The earliest time of anything known.
+    pub(crate) created: Millis,
+    /// The latest time of anything known; retention counts from here.
+    pub(crate) touched: Millis,
+    /// The earliest request.
+    accepted: Option<Accepted>,
+    /// The definition as the earliest row that names one says.
+    logged: Option<Logged>,
+    /// The event with the highest position.
+    latest: Option<Latest>,
+    /// Of the endings of the highest generation the one with the lowest number.
+    ended: Option<Ended>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Accepted {
+    request_time: Millis,
+    definition: String,
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Logged {
+    event_time: Millis,
+    definition: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Latest {
+    position: Position,
+    status: Status,
+    time: Millis,
+    parent_id: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Ended {
+    position: Position,
+    status: Status,
+    time: Millis,
+    data: Option<String>,
+    error: Option<Failure>,
+    usage: Option<Usage>,
+    cost: Option<Cost>,
+}
+
+impl Ended {
+    /// What wins: the highest generation, and in it the lowest number.
+    fn rank(position: Position) -> (i32, Reverse<i64>) {
+        (position.generation, Reverse(position.number))
+    }
+}
+
+impl Summary {
+    /// An execution of which only is known that something happened at `time`.
+    pub(crate) fn new(kind: Kind, time: Millis) -> Self {
+        Self {
+            kind,
+            created: time,
+            touched: time,
+            accepted: None,
+            logged: None,
+            latest: None,
+            ended: None,
+        }
+    }
+
+    /// Takes in a request.
+    pub(crate) fn accept(&mut self, accepted: AcceptedExecution) {
+        let AcceptedExecution {
+            definition,
+            request_time,
+            labels,
+            ..
+        } = accepted;
+        self.seen_at(request_time);
+        let accepted = Accepted {
+            request_time,
+            definition,
+            labels,
+        };
+        if self
+            .accepted
+            .as_ref()
+            .is_none_or(|stands| accepted < *stands)
+        {
+            self.accepted = Some(accepted);
+        }
+    }
+
+    /// Takes in an event.
+    pub(crate) fn hear(&mut self, event: &ExecutionEvent) {
+        self.seen_at(event.time);
+        let position = event.position();
+        let status = Status::after(event.event_type);
+        if self
+            .latest
+            .as_ref()
+            .is_none_or(|stands| position > stands.position)
+        {
+            let parent_id = event.parent_id.clone();
+            self.latest = Some(Latest {
+                position,
+                status,
+                time: event.time,
+                parent_id,
+            });
+        }
+        let wins = |stands: &Ended| Ended::rank(position) > Ended::rank(stands.position);
+        if status.is_terminal() && self.ended.as_ref().is_none_or(wins) {
+            self.ended = Some(Ended {
+                position,
+                status,
+                time: event.time,
+                data: event.data.clone(),
+                error: event.error.clone(),
+                usage: event.usage,
+                cost: event.cost.clone(),
+            });
+        }
+    }
+
+    /// Takes in an execution-log row.
+    pub(crate) fn log(&mut self, row: &ExecutionLogRecord) {
+        self.seen_at(row.event_time);
+        if let Some(definition) = &row.definition {
+            let logged = Logged {
+                event_time: row.event_time,
+                definition: definition.clone(),
+            };
+            if self.logged.as_ref().is_none_or(|stands| logged < *stands) {
+                self.logged = Some(logged);
+            }
+        }
+    }
+
+    /// What a caller sees.
+    pub(crate) fn into_execution(self, tenant: &str, id: &str) -> Execution {
+        let Self {
+            kind,
+            created,
+            accepted,
+            logged,
+            latest,
+            ended,
+            ..
+        } = self;
+        let generation = latest.as_ref().map(|latest| latest.position.generation);
+        // An ending of an older generation was replaced together with what led to it.
+        let ended = ended.filter(|ended| Some(ended.position.generation) == generation);
+        let (status, updated) = match (&ended, &latest) {
+            (Some(ended), _) => (ended.status, ended.time),
+            (None, Some(latest)) => (latest.status, latest.time),
+            (None, None) => (Status::Accepted, created),
+        };
+        let (position, parent_id) = latest.map_or((None, None), |latest| {
+            (Some(latest.position), latest.parent_id)
+        });
+        let (definition, labels) = accepted.map_or((None, BTreeMap::new()), |accepted| {
+            (Some(accepted.definition), accepted.labels)
+        });
+        let mut execution = Execution {
+            id: id.into(),
+            kind,
+            tenant: tenant.into(),
+            status,
+            definition: definition.or(logged.map(|logged| logged.definition)),
+            parent_id,
+            labels,
+            created,
+            updated,
+            position,
+            output: None,
+            error: None,
+            usage: None,
+            cost: None,
+        };
+        if let Some(ended) = ended {
+            execution.output = ended.data.filter(|_| status == Status::Succeeded);
+            execution.error = ended.error;
+            execution.usage = ended.usage;
+            execution.cost = ended.cost;
+        }
+        execution
+    }
+
+    fn seen_at(&mut self, time: Millis) {
+        self.created = self.created.min(time);
+        self.touched = self.touched.max(time);
+    }
+}
