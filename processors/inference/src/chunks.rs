@@ -1,0 +1,341 @@
+//! The token deltas of one call on their way to the topic `stream`, while the call runs.
+//!
+//! Outside all acknowledgements: what is lost here is missing from a live view and from nothing else,
+//! for the answer is what `Finished` says. Nothing here waits for a broker.
+
+use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::event::Chunk;
+use domain::model_call::WantedModelCall;
+use domain::topic::{Kind, Topic};
+use model::{ChunkSink, Delta};
+use runtime::partition::wire;
+use runtime::ports::{Deltas, Headers};
+use runtime::processor::Running;
+use schemas::{Ids, Record};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::coalesce::{Coalescer, Piece};
+use crate::metrics;
+
+/// The stream of one call.
+pub(crate) struct Chunks<'a> {
+    ids: &'a Ids,
+    deltas: &'a dyn Deltas,
+    call: &'a WantedModelCall,
+    running: &'a Running,
+    began: Instant,
+    coalescer: Mutex<Coalescer>,
+    /// Something waits that did not wait before.
+    filled: Notify,
+}
+
+impl<'a> Chunks<'a> {
+    pub(crate) fn new(
+        ids: &'a Ids,
+        deltas: &'a dyn Deltas,
+        call: &'a WantedModelCall,
+        running: &'a Running,
+    ) -> Self {
+        Self {
+            ids,
+            deltas,
+            call,
+            running,
+            began: Instant::now(),
+            coalescer: Mutex::new(Coalescer::new()),
+            filled: Notify::new(),
+        }
+    }
+
+    /// Where the driver puts its deltas.
+    pub(crate) fn sink(&self) -> Sink<'_> {
+        Sink(self)
+    }
+
+    /// Sends what waits when its time has come; to be polled beside the call, and dropped with it.
+    pub(crate) async fn send_when_due(&self) -> Infallible {
+        loop {
+            let due = self.coalescer().due();
+            let Some(due) = due else {
+                self.filled.notified().await;
+                continue;
+            };
+            let wait = Duration::from_millis(u64::try_from(due).unwrap_or(0));
+            sleep_until(self.began + wait).await;
+            let now = self.now();
+            let mut coalescer = self.coalescer();
+            if coalescer.due().is_some_and(|due| due <= now) {
+                let pieces = coalescer.flush(now);
+                self.send(pieces);
+            }
+        }
+    }
+
+    /// The call has its answer: sends the rest and the mark that nothing follows. A call that failed has
+    /// no such mark; its terminal event says so.
+    pub(crate) fn complete(&self) {
+        let now = self.now();
+        let pieces = self.coalescer().complete(now);
+        self.send(pieces);
+    }
+
+    fn coalescer(&self) -> MutexGuard<'_, Coalescer> {
+        // A panic within it leaves at worst a piece unsent.
+        self.coalescer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds since the call began.
+    fn now(&self) -> i64 {
+        i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn send(&self, pieces: Vec<Piece>) {
+        for Piece {
+            attempt,
+            index,
+            kind,
+            choice,
+            text,
+        } in pieces
+        {
+            let bytes = text.len();
+            let chunk = Chunk {
+                execution_id: self.running.entity.clone(),
+                tenant: self.call.request.tenant.clone(),
+                fence: self.running.fence,
+                attempt,
+                index,
+                kind,
+                choice,
+                text,
+            };
+            match self.ids.frame(&chunk) {
+                Ok(value) => {
+                    self.deltas
+                        .send(&self.running.entity, value, self.headers(&chunk));
+                    metrics::chunk_sent(bytes);
+                }
+                Err(error) => {
+                    metrics::chunk_unframed();
+                    // Once for each try: the rest would only say the same.
+                    if index == 0 {
+                        let execution = self.running.entity.as_str();
+                        tracing::warn!(execution, %error, "token deltas can't be framed");
+                    }
+                }
+            }
+        }
+    }
+
+    fn headers(&self, chunk: &Chunk) -> Headers {
+        let Chunk {
+            execution_id,
+            fence,
+            attempt,
+            index,
+            ..
+        } = chunk;
+        let text = |name: &str, value: String| (name.to_owned(), Bytes::from(value));
+        let mut headers = vec![
+            text(wire::SPEC_VERSION, "1.0".into()),
+            text(
+                wire::ID,
+                format!("{execution_id}/{fence}/{attempt}/{index}"),
+            ),
+            // Without a partition and an offset: no fold put it out, so there are no copies to detect.
+            text(wire::SOURCE, format!("/{}", Topic::Log(Kind::Model).name())),
+            text(wire::TYPE, <Chunk as Record>::NAME.into()),
+            text(wire::TENANT, chunk.tenant.clone()),
+        ];
+        let parent = self.call.trace_parent.clone();
+        headers.extend(parent.map(|parent| text(wire::TRACE_PARENT, parent)));
+        headers
+    }
+}
+
+/// The driver's end of a stream.
+pub(crate) struct Sink<'a>(&'a Chunks<'a>);
+
+impl ChunkSink for Sink<'_> {
+    fn try_begins(&mut self, attempt: i32) {
+        self.0.coalescer().begin(attempt);
+    }
+
+    fn delta(&mut self, delta: Delta) {
+        let now = self.0.now();
+        let mut coalescer = self.0.coalescer();
+        let pieces = coalescer.push(delta, now);
+        // Under the lock, so that numbers leave in order.
+        self.0.send(pieces);
+        if coalescer.due().is_some() {
+            self.0.filled.notify_one();
+        }
+    }
+}
+
+/// The sink of a call whose tokens nobody asked for.
+pub(crate) struct Silent;
+
+impl ChunkSink for Silent {
+    fn try_begins(&mut self, _attempt: i32) {}
+
+    fn delta(&mut self, _delta: Delta) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::event::ChunkKind;
+    use domain::request::ModelRequest;
+    use runtime::ports::header;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Sent(Mutex<Vec<(String, Vec<u8>, Headers)>>);
+
+    impl Deltas for Sent {
+        fn send(&self, key: &str, value: Vec<u8>, headers: Headers) {
+            self.0
+                .lock()
+                .unwrap()
+                .push((key.to_owned(), value, headers));
+        }
+    }
+
+    impl Sent {
+        fn chunks(&self, ids: &Ids) -> Vec<Chunk> {
+            self.0
+                .lock()
+                .unwrap()
+                .iter()
+                .map(|(_, value, _)| ids.read(value).unwrap())
+                .collect()
+        }
+
+        fn texts(&self, ids: &Ids) -> Vec<String> {
+            self.chunks(ids)
+                .into_iter()
+                .map(|chunk| chunk.text)
+                .collect()
+        }
+    }
+
+    fn call() -> WantedModelCall {
+        let mut request = ModelRequest::new("call-1", "fast", "{}");
+        request.tenant = "acme".into();
+        WantedModelCall {
+            request,
+            version: Some(1),
+            trace_parent: Some("00-a-b-01".into()),
+        }
+    }
+
+    fn running() -> Running {
+        Running {
+            entity: "call-1".into(),
+            call: "call".into(),
+            fence: 42,
+        }
+    }
+
+    fn text(text: &str) -> Delta {
+        Delta {
+            kind: ChunkKind::Text,
+            choice: 0,
+            text: text.into(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_leave_in_pieces_while_the_call_runs() {
+        let (ids, sent, call, running) = (Ids::for_tests(), Sent::default(), call(), running());
+        let chunks = Chunks::new(&ids, &sent, &call, &running);
+        let mut sink = chunks.sink();
+        let provider = async {
+            // Nothing comes for a while, so whoever sends goes to sleep.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            sink.try_begins(1);
+            for token in ["a", "b", "c"] {
+                sink.delta(text(token));
+            }
+            assert_eq!(sent.texts(&ids), ["a"], "the first token leaves at once");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(
+                sent.texts(&ids),
+                ["a", "bc"],
+                "the rest needs no further token to leave"
+            );
+            sink.delta(text("d"));
+            sink.delta(text("e"));
+        };
+        tokio::select! {
+            () = provider => chunks.complete(),
+            never = chunks.send_when_due() => match never {},
+        }
+        let all = sent.chunks(&ids);
+        assert_eq!(sent.texts(&ids), ["a", "bc", "d", "e", ""]);
+        assert_eq!(all.last().map(|chunk| chunk.kind), Some(ChunkKind::Done));
+        assert!(all.iter().zip(0..).all(|(chunk, index)| {
+            (chunk.index, chunk.fence, chunk.attempt) == (index, 42, 1) && chunk.tenant == "acme"
+        }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn second_try_starts_over_with_its_own_number() {
+        let (ids, sent, call, running) = (Ids::for_tests(), Sent::default(), call(), running());
+        let chunks = Chunks::new(&ids, &sent, &call, &running);
+        let mut sink = chunks.sink();
+        sink.try_begins(1);
+        sink.delta(text("wrong"));
+        sink.delta(text("never seen"));
+        sink.try_begins(2);
+        sink.delta(text("right"));
+        chunks.complete();
+        let places: Vec<_> = sent
+            .chunks(&ids)
+            .into_iter()
+            .map(|chunk| (chunk.attempt, chunk.index, chunk.text))
+            .collect();
+        let expected = [(1, 0, "wrong"), (2, 0, "right"), (2, 1, "")];
+        assert_eq!(
+            places,
+            expected.map(|(attempt, index, text)| (attempt, index, text.into()))
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn chunk_is_a_cloud_event_under_the_key_of_its_execution() {
+        let (ids, sent, call, running) = (Ids::for_tests(), Sent::default(), call(), running());
+        let chunks = Chunks::new(&ids, &sent, &call, &running);
+        chunks.sink().delta(text("a"));
+        let all = sent.0.lock().unwrap();
+        let (key, _, headers) = all.first().expect("one chunk");
+        assert_eq!(key, "call-1");
+        for (name, value) in [
+            ("ce_specversion", "1.0"),
+            ("ce_id", "call-1/42/1/0"),
+            ("ce_source", "/model-events"),
+            ("ce_type", "io.stepstream.v1.Chunk"),
+            ("ce_tenant", "acme"),
+            ("traceparent", "00-a-b-01"),
+        ] {
+            assert_eq!(header(headers, name), Some(value), "{name}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn chunks_without_a_schema_id_are_left_out() {
+        let (ids, sent, call, running) = (Ids::new(), Sent::default(), call(), running());
+        let chunks = Chunks::new(&ids, &sent, &call, &running);
+        chunks.sink().delta(text("a"));
+        chunks.complete();
+        assert!(sent.0.lock().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,116 @@
+//! The processor as the runtime sees it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use domain::answer::{Failure, ModelOutcome};
+use domain::model_call::{ModelCall, WantedModelCall};
+use domain::request::ModelRequest;
+use domain::topic::Kind;
+use model::Caller;
+use runtime::context::Context;
+use runtime::ports::Deltas;
+use runtime::processor::{Event, Processor, Refusal, Running, StepError, Subject};
+use schemas::Ids;
+
+use crate::chunks::{Chunks, Silent};
+use crate::models::{Models, Unfit};
+use crate::{admission, metrics, step};
+
+/// Takes in model requests and has them answered.
+pub struct Inference {
+    models: Arc<Models>,
+    caller: Caller,
+    ids: Ids,
+    deltas: Arc<dyn Deltas>,
+}
+
+impl Inference {
+    /// A processor that admits and calls the models of `models`, and sends token deltas to `deltas`.
+    #[must_use]
+    pub fn new(
+        models: Arc<Models>,
+        calls: model::Options,
+        ids: Ids,
+        deltas: Arc<dyn Deltas>,
+    ) -> Self {
+        let definitions: Arc<dyn model::Definitions> = models.clone();
+        Self {
+            models,
+            caller: Caller::new(calls, definitions),
+            ids,
+            deltas,
+        }
+    }
+}
+
+/// Says only what it is: the parts have nothing to show, or must not.
+impl fmt::Debug for Inference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inference").finish_non_exhaustive()
+    }
+}
+
+impl Processor for Inference {
+    const KIND: Kind = Kind::Model;
+    type Request = ModelRequest;
+    type Entry = ModelCall;
+    type Call = WantedModelCall;
+    type Fact = ModelOutcome;
+
+    fn subject(&self, request: &ModelRequest) -> Subject {
+        Subject {
+            request_id: request.id.clone(),
+            entity: request.id.clone(),
+            tenant: request.tenant.clone(),
+            origin: request.origin.clone(),
+        }
+    }
+
+    fn admit(&self, request: &ModelRequest) -> Result<Option<i32>, Refusal> {
+        let refusal = match admission::check(request) {
+            Err(invalid) => Refusal::Invalid(invalid.into()),
+            Ok(()) => match self.models.newest(&request.tenant, &request.model) {
+                Ok((version, _)) => return Ok(Some(version)),
+                // It may have been proposed just now.
+                Err(unfit @ Unfit::Unknown { .. }) => Refusal::NotYet(unfit.into()),
+                Err(unfit @ Unfit::Broken { .. }) => Refusal::Invalid(unfit.into()),
+            },
+        };
+        let (Refusal::Invalid(failure) | Refusal::NotYet(failure)) = &refusal;
+        metrics::refused(&failure.code);
+        Err(refusal)
+    }
+
+    fn step(&self, event: Event<Self>, context: &mut Context<'_, Self>) -> Result<(), StepError> {
+        step::step(event, context)
+    }
+
+    fn fail(&self, failure: &Failure, context: &mut Context<'_, Self>) {
+        step::fail(failure, context);
+    }
+
+    async fn call(&self, call: WantedModelCall, running: Running) -> Result<ModelOutcome, Failure> {
+        let WantedModelCall {
+            request, version, ..
+        } = &call;
+        if let Some(version) = version {
+            self.models
+                .arrival(&request.tenant, &request.model, *version)
+                .await?;
+        }
+        if !request.stream {
+            return self.caller.call(request, *version, &mut Silent).await;
+        }
+        let chunks = Chunks::new(&self.ids, &*self.deltas, &call, &running);
+        let mut sink = chunks.sink();
+        let result = tokio::select! {
+            result = self.caller.call(request, *version, &mut sink) => result,
+            never = chunks.send_when_due() => match never {},
+        };
+        if result.is_ok() {
+            chunks.complete();
+        }
+        result
+    }
+}
