@@ -63,6 +63,8 @@ pub struct EventBody {
     pub usage: Option<Usage>,
     /// What it cost.
     pub cost: Option<Cost>,
+    /// `traceparent` to send along, so that one trace runs through the whole execution.
+    pub trace_parent: Option<String>,
 }
 
 impl<P: Processor> Context<'_, P> {
@@ -182,14 +184,18 @@ impl<P: Processor> Context<'_, P> {
         let tenant = sequence.tenant.clone();
         self.overlay
             .put(self.key(Part::Sequence, ONLY), Stored::Sequence(sequence));
-        self.output(Topic::Results, id, key, Some(tenant), &event)
+        self.output(Topic::Results, id, key, Some(tenant), body.trace_parent, &event)
     }
 
     /// Answers whoever asked: into the log of the origin. A client gets an event instead.
     ///
     /// # Errors
     /// When the schema is not registered.
-    pub fn answer(&mut self, answer: Answer) -> Result<(), StepError> {
+    pub fn answer(
+        &mut self,
+        answer: Answer,
+        trace_parent: Option<String>,
+    ) -> Result<(), StepError> {
         let Some(log) = answer_log(&answer.origin) else {
             return Ok(());
         };
@@ -207,7 +213,7 @@ impl<P: Processor> Context<'_, P> {
             key,
             record: <Answer as Record>::NAME,
             tenant,
-            trace_parent: None,
+            trace_parent,
             value,
         });
         Ok(())
@@ -221,6 +227,7 @@ impl<P: Processor> Context<'_, P> {
         &mut self,
         kind: Kind,
         id: &str,
+        trace_parent: Option<String>,
         request: &R,
     ) -> Result<(), StepError> {
         let tenant = Some(self.tenant().to_owned());
@@ -229,6 +236,7 @@ impl<P: Processor> Context<'_, P> {
             id.to_owned(),
             id.to_owned(),
             tenant,
+            trace_parent,
             request,
         )
     }
@@ -266,6 +274,7 @@ impl<P: Processor> Context<'_, P> {
         id: String,
         key: String,
         tenant: Option<String>,
+        trace_parent: Option<String>,
         record: &R,
     ) -> Result<(), StepError> {
         let value = self
@@ -274,7 +283,6 @@ impl<P: Processor> Context<'_, P> {
             .frame(record)
             .map_err(|error| StepError(error.to_string()))?;
         let record = R::NAME;
-        let trace_parent = None;
         self.overlay.changes().outputs.push(Output {
             topic,
             id,

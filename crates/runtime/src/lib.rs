@@ -11,4 +11,5 @@ pub mod ports;
 pub mod processor;
 #[cfg(test)]
 mod sim;
+pub mod testing;
 pub mod worker;

@@ -7,7 +7,7 @@ use domain::answer::{Answer, ErrorClass, Failure};
 use domain::fact::Order;
 use domain::request::Origin;
 use domain::topic::Kind;
-use schemas::Record;
+use schemas::{DecodeError, Field, Problem, Reader, Record};
 
 use crate::context::Context;
 
@@ -133,3 +133,21 @@ pub struct StepError(pub String);
 /// The call of a processor that makes none. There is no value of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoCall {}
+
+/// Nothing is ever written of it, and so nothing can be read.
+impl Field for NoCall {
+    fn write(&self, _: &mut Vec<u8>) {
+        match *self {}
+    }
+
+    fn read(_: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Err(Problem::Unresolvable.into())
+    }
+}
+
+/// It is registered nowhere, and never framed.
+impl Record for NoCall {
+    const NAME: &'static str = "io.stepstream.v1.NoCall";
+    const SCHEMA: &'static str =
+        r#"{"type":"record","name":"NoCall","namespace":"io.stepstream.v1","fields":[]}"#;
+}

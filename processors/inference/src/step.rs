@@ -179,7 +179,7 @@ fn tell(
             failure: body.error.clone(),
             usage: body.usage,
             cost: body.cost.clone(),
-        })?;
+        }, body.trace_parent.clone())?;
     }
     context.event(event_type, body)
 }
@@ -191,6 +191,7 @@ fn body(call: &ModelCall) -> EventBody {
         parent_id: asker.map(|origin| origin.id.clone()),
         step: asker.map(|origin| origin.step.clone()),
         attempt: asker.map(|origin| origin.attempt),
+        trace_parent: call.trace_parent.clone(),
         ..EventBody::default()
     }
 }

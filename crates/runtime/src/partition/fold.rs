@@ -291,7 +291,7 @@ impl<P: Processor> Folding<'_, P> {
             entity: &entity,
         };
         if let Some(origin) = rejected.origin {
-            context.answer(failed_answer(id, origin, rejected.failure.clone()))?;
+            context.answer(failed_answer(id, origin, rejected.failure.clone()), None)?;
         }
         end_with_failure(
             &mut context,
@@ -449,7 +449,7 @@ impl<P: Processor> Folding<'_, P> {
                         ..
                     } = self.processor.subject(request)
                 {
-                    context.answer(failed_answer(request_id, origin, failure.clone()))?;
+                    context.answer(failed_answer(request_id, origin, failure.clone()), None)?;
                 }
                 end_with_failure(&mut context, failure, "execution.failed", &tenant)?;
             }

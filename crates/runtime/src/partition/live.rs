@@ -187,6 +187,11 @@ impl<P: Processor> Partition<P> {
 
     fn checkpoint(&mut self, now: i64) {
         if !matches!(self.phase, Phase::CatchingUp | Phase::Live) {
+            // Nothing was folded yet, or nothing may be: there is nothing to keep.
+            if std::mem::take(&mut self.draining) {
+                self.phase = Phase::Stopped;
+                self.effects.push_back(Effect::Drained);
+            }
             return;
         }
         if matches!(self.stage, Stage::Idle) {

@@ -98,7 +98,7 @@ fn end<P: Processor>(
             failure,
             usage: None,
             cost: None,
-        })?;
+        }, None)?;
     }
     context.finish();
     Ok(())
@@ -150,7 +150,7 @@ impl Processor for Parent {
                     child
                         .labels
                         .insert("asked_at".into(), context.now().0.to_string());
-                    context.request(Kind::Model, &id, &child)?;
+                    context.request(Kind::Model, &id, None, &child)?;
                     context.put(&format!("child-{nth}"), kept(&child, context.now()));
                 }
                 context.put("self", kept(&request, context.now()));

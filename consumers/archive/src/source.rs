@@ -1,0 +1,195 @@
+//! The loop of one topic: read, decode, write rows and progress together, repeat.
+//!
+//! Whatever fails is tried again from the progress that the store has then: a store that lost its last
+//! writes is given them again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use domain::topic::Topic;
+use runtime::ports::{ClusterError, Tail, TailFrom, Tailed};
+use store::StoreError;
+use tokio::sync::watch;
+
+use crate::decode::{Decoded, Decoder, Unknown};
+use crate::{Options, Parts, Start, Stop, asked, metrics as names, now};
+
+/// The first wait after a failure; doubled up to [`WAIT_AT_MOST`].
+const WAIT_FIRST: Duration = Duration::from_millis(200);
+/// The longest wait after a failure.
+const WAIT_AT_MOST: Duration = Duration::from_secs(15);
+
+/// After how long without a record the lag counts as none.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// How many partitions in a row without progress end the search for more. A partition that is missed is
+/// read again from its oldest record, which costs time and nothing else.
+const NO_PROGRESS: i32 = 64;
+
+/// Why the loop has to begin again.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("the topic can't be opened")]
+    Open(#[source] ClusterError),
+    #[error("the topic can't be read on")]
+    Read(#[source] ClusterError),
+    #[error("the store failed")]
+    Store(#[source] StoreError),
+    #[error("a schema can't be fetched")]
+    Schema(#[source] ClusterError),
+}
+
+/// Archives one topic until it is told to stop.
+pub(crate) async fn run(
+    topic: Topic,
+    options: &Options,
+    parts: &Parts,
+    reading: &watch::Sender<usize>,
+    mut stop: watch::Receiver<Stop>,
+) {
+    let name = topic.name();
+    let mut source = Source { topic, start: options.start, parts, reading };
+    let mut decoder = Decoder::new(topic, parts.ids.clone());
+    let mut wait = WAIT_FIRST;
+    loop {
+        let mut wrote = false;
+        let Err(broken) = source.archive(&mut decoder, &mut stop, &mut wrote).await else { return };
+        if wrote {
+            wait = WAIT_FIRST;
+        }
+        let cause = std::error::Error::source(&broken).map(ToString::to_string);
+        if let Broken::Read(_) = broken {
+            ::metrics::gauge!(names::STOPPED, "topic" => name).set(1.0);
+            tracing::error!(topic = name, cause, "the archive can't read on: its place is gone");
+        } else {
+            ::metrics::counter!(names::RETRIES, "topic" => name).increment(1);
+            tracing::warn!(topic = name, error = %broken, cause, "archiving is interrupted");
+        }
+        tokio::select! {
+            () = asked(&mut stop) => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = (wait * 2).min(WAIT_AT_MOST);
+    }
+}
+
+struct Source<'a> {
+    topic: Topic,
+    start: Start,
+    parts: &'a Parts,
+    reading: &'a watch::Sender<usize>,
+}
+
+impl Source<'_> {
+    /// Archives until it is told to stop (`Ok`) or something breaks.
+    async fn archive(
+        &mut self,
+        decoder: &mut Decoder,
+        stop: &mut watch::Receiver<Stop>,
+        wrote: &mut bool,
+    ) -> Result<(), Broken> {
+        let from = self.begin().await?;
+        let (topics, topic) = (self.parts.topics.clone(), self.topic);
+        let opened = tokio::task::spawn_blocking(move || topics.tail(topic, from)).await;
+        let mut tail = match opened {
+            Ok(opened) => opened.map_err(Broken::Open)?,
+            Err(panic) => {
+                let what = "open a topic".into();
+                return Err(Broken::Open(ClusterError { what, why: panic.to_string() }));
+            }
+        };
+        self.reading.send_modify(|reading| *reading += 1);
+        let result = self.follow(tail.as_mut(), decoder, stop, wrote).await;
+        self.reading.send_modify(|reading| *reading -= 1);
+        result
+    }
+
+    async fn follow(
+        &self,
+        tail: &mut dyn Tail,
+        decoder: &mut Decoder,
+        stop: &mut watch::Receiver<Stop>,
+        wrote: &mut bool,
+    ) -> Result<(), Broken> {
+        let name = self.topic.name();
+        loop {
+            let records = tokio::select! {
+                () = asked(stop) => return Ok(()),
+                next = tokio::time::timeout(IDLE, tail.next()) => match next {
+                    Ok(records) => records.map_err(Broken::Read)?,
+                    Err(_) => {
+                        ::metrics::gauge!(names::LAG, "topic" => name).set(0.0);
+                        continue;
+                    }
+                },
+            };
+            let decoded = self.decode(decoder, &records).await?;
+            let count = records.len() as u64 - decoded.unreadable;
+            self.parts.store.archive(decoded.batch).await.map_err(Broken::Store)?;
+            *wrote = true;
+            ::metrics::gauge!(names::STOPPED, "topic" => name).set(0.0);
+            ::metrics::counter!(names::ARCHIVED, "topic" => name).increment(count);
+            ::metrics::counter!(names::UNREADABLE, "topic" => name).increment(decoded.unreadable);
+            if let Some(last) = records.last() {
+                let age = Duration::from_millis(now().since(last.record.time).unsigned_abs());
+                ::metrics::gauge!(names::LAG, "topic" => name).set(age.as_secs_f64());
+            }
+        }
+    }
+
+    /// Decodes, fetching schemas on the way. Without the registry nothing is passed over: it waits.
+    async fn decode(
+        &self,
+        decoder: &mut Decoder,
+        records: &[Tailed],
+    ) -> Result<Decoded, Broken> {
+        loop {
+            let Unknown(id) = match decoder.decode(records) {
+                Ok(decoded) => return Ok(decoded),
+                Err(unknown) => unknown,
+            };
+            let resolve = self.parts.resolve.clone();
+            match tokio::task::spawn_blocking(move || resolve(id)).await {
+                Ok(Ok(true)) if self.parts.ids.name_of(&frame(id)) != Err(unknown(id)) => {}
+                // Known not to exist, or said to exist and still not learned: no use in asking again.
+                Ok(Ok(_)) => self.parts.ids.refuse(id),
+                Ok(Err(why)) => return Err(Broken::Schema(why)),
+                Err(panic) => {
+                    let what = format!("fetch schema {id}");
+                    return Err(Broken::Schema(ClusterError { what, why: panic.to_string() }));
+                }
+            }
+        }
+    }
+
+    /// Where to begin.
+    async fn begin(&self) -> Result<TailFrom, Broken> {
+        if self.start == Start::Oldest {
+            return Ok(TailFrom::Earliest);
+        }
+        let mut offsets = BTreeMap::new();
+        let (mut partition, mut without) = (0, 0);
+        while without < NO_PROGRESS {
+            let progress = self.parts.store.progress(self.topic.name(), partition).await;
+            match progress.map_err(Broken::Store)? {
+                Some(next) => {
+                    offsets.insert(partition, next);
+                    without = 0;
+                }
+                None => without += 1,
+            }
+            partition += 1;
+        }
+        Ok(TailFrom::Offsets(offsets))
+    }
+}
+
+/// The head of a frame in this schema.
+fn frame(id: u32) -> [u8; 5] {
+    let [a, b, c, d] = id.to_be_bytes();
+    [0, a, b, c, d]
+}
+
+fn unknown(id: u32) -> schemas::ReadError {
+    schemas::ReadError::UnknownSchema(id)
+}

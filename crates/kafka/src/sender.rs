@@ -1,0 +1,222 @@
+//! Writes outputs and appends, in order, and says of each what became of it. It retries nothing beyond
+//! what librdkafka does inside one producer: who sends again after an unknown outcome is the worker.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{Producer, ProducerContext, PurgeConfig, ThreadedProducer};
+use rdkafka::{ClientContext, Message, Statistics};
+use runtime::ports::{self, ClusterError, Inbox, Outgoing, QueueFull, Report, Sent, Ticket};
+
+use crate::config::{Batching, Role, Settings};
+use crate::topics::Names;
+use crate::{events, failed, records};
+
+/// What became of a record, as far as librdkafka's code for it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// To be reported.
+    Report(Sent),
+    /// The producer was replaced: nobody waits for this one.
+    Forgotten,
+    /// A request was refused for one of its records; for which one can't be told.
+    SomethingRefused,
+}
+
+/// Facts in, fate out.
+fn fate(outcome: Result<i64, RDKafkaErrorCode>, batching: Batching) -> Fate {
+    use RDKafkaErrorCode as Code;
+    match outcome {
+        Ok(offset) if offset >= 0 => Fate::Report(Sent::At(offset)),
+        // Acknowledged without an offset: it may never have been written.
+        Ok(_) => Fate::Report(Sent::Unknown),
+        Err(Code::PurgeQueue | Code::PurgeInflight) => Fate::Forgotten,
+        Err(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) => match batching {
+            Batching::Single => Fate::Report(Sent::Refused("too large for its topic")),
+            Batching::Many => Fate::SomethingRefused,
+        },
+        Err(Code::InvalidRecord) => match batching {
+            Batching::Single => Fate::Report(Sent::Refused("not allowed in its topic")),
+            Batching::Many => Fate::SomethingRefused,
+        },
+        // A missing permission or topic can be put right, and then the record goes through: refusing it
+        // would fail an execution for an operator's mistake.
+        Err(_) => Fate::Report(Sent::Unknown),
+    }
+}
+
+struct Context {
+    inbox: Inbox,
+    batching: Batching,
+    /// Asks the next producer to send one record a request, so that a refusal names its record.
+    single_next: Arc<AtomicBool>,
+}
+
+impl Context {
+    fn settle(&self, ticket: Ticket, outcome: Result<i64, RDKafkaErrorCode>) {
+        let sent = match fate(outcome, self.batching) {
+            Fate::Report(sent) => sent,
+            Fate::Forgotten => return,
+            Fate::SomethingRefused => {
+                self.single_next.store(true, Ordering::Release);
+                Sent::Unknown
+            }
+        };
+        let _ = self.inbox.reports.send(Report::Sent(ticket, sent));
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        events::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        events::error(&error, reason);
+    }
+
+    fn stats(&self, _: Statistics) {}
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let outcome = match result {
+            Ok(message) => Ok(message.offset()),
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
+        };
+        self.settle(*ticket, outcome);
+    }
+}
+
+/// The current producer and how to make the next one.
+pub(crate) struct Sender {
+    settings: Settings,
+    names: Arc<Names>,
+    inbox: Inbox,
+    current: RwLock<ThreadedProducer<Context>>,
+    epoch: AtomicU64,
+    single_next: Arc<AtomicBool>,
+}
+
+impl Sender {
+    pub(crate) fn start(
+        settings: &Settings,
+        names: Arc<Names>,
+        inbox: Inbox,
+    ) -> Result<Self, ClusterError> {
+        let single_next = Arc::new(AtomicBool::new(false));
+        let producer = make(settings, &inbox, Batching::Many, &single_next)?;
+        Ok(Self {
+            settings: settings.clone(),
+            names,
+            inbox,
+            current: RwLock::new(producer),
+            epoch: AtomicU64::new(1),
+            single_next,
+        })
+    }
+}
+
+fn make(
+    settings: &Settings,
+    inbox: &Inbox,
+    batching: Batching,
+    single_next: &Arc<AtomicBool>,
+) -> Result<ThreadedProducer<Context>, ClusterError> {
+    let context = Context { inbox: inbox.clone(), batching, single_next: Arc::clone(single_next) };
+    settings
+        .client(Role::Sender(batching))
+        .create_with_context(context)
+        .map_err(|error| failed("making a producer", error))
+}
+
+impl ports::Sender for Sender {
+    fn send(&self, ticket: Ticket, record: &Outgoing) -> Result<(), QueueFull> {
+        let topic = self.names.of(record.topic);
+        let producer = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let refused = match producer.send(records::base(topic, record, Box::new(ticket))) {
+            Ok(()) => None,
+            Err((error, _)) => {
+                Some(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::InvalidArgument))
+            }
+        };
+        match refused {
+            None => Ok(()),
+            Some(RDKafkaErrorCode::QueueFull) => Err(QueueFull),
+            // Here librdkafka speaks of this one record.
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                let sent = Sent::Refused("too large for the client's message.max.bytes");
+                let _ = self.inbox.reports.send(Report::Sent(ticket, sent));
+                Ok(())
+            }
+            Some(code) => {
+                tracing::warn!(%code, topic, "a record could not be handed to the producer");
+                let _ = self.inbox.reports.send(Report::Sent(ticket, Sent::Unknown));
+                Ok(())
+            }
+        }
+    }
+
+    fn current(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    fn replace(&self) -> Result<u64, ClusterError> {
+        let batching = if self.single_next.swap(false, Ordering::AcqRel) {
+            tracing::warn!(
+                "a request was refused: sending records one by one to find the one it was for"
+            );
+            Batching::Single
+        } else {
+            Batching::Many
+        };
+        let new = make(&self.settings, &self.inbox, batching, &self.single_next)?;
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, new);
+        let epoch = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
+        drop(current);
+        old.purge(PurgeConfig::default().queue().inflight());
+        // Dropping waits for threads and connections.
+        std::thread::spawn(move || drop(old));
+        Ok(epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use RDKafkaErrorCode as Code;
+
+    #[test]
+    fn each_delivery_has_one_fate() {
+        let large = Sent::Refused("too large for its topic");
+        let invalid = Sent::Refused("not allowed in its topic");
+        for (outcome, batching, expected) in [
+            (Ok(0), Batching::Many, Fate::Report(Sent::At(0))),
+            (Ok(7), Batching::Single, Fate::Report(Sent::At(7))),
+            (Ok(-1001), Batching::Many, Fate::Report(Sent::Unknown)),
+            (Ok(-1), Batching::Many, Fate::Report(Sent::Unknown)),
+            (Err(Code::PurgeQueue), Batching::Many, Fate::Forgotten),
+            (Err(Code::PurgeInflight), Batching::Many, Fate::Forgotten),
+            (Err(Code::MessageSizeTooLarge), Batching::Many, Fate::SomethingRefused),
+            (Err(Code::MessageSizeTooLarge), Batching::Single, Fate::Report(large)),
+            (Err(Code::MessageBatchTooLarge), Batching::Single, Fate::Report(large)),
+            (Err(Code::InvalidRecord), Batching::Single, Fate::Report(invalid)),
+            (Err(Code::Fatal), Batching::Many, Fate::Report(Sent::Unknown)),
+            (Err(Code::GaplessGuarantee), Batching::Many, Fate::Report(Sent::Unknown)),
+            (Err(Code::TopicAuthorizationFailed), Batching::Many, Fate::Report(Sent::Unknown)),
+            (Err(Code::UnknownTopicOrPartition), Batching::Many, Fate::Report(Sent::Unknown)),
+            (Err(Code::UnknownTopic), Batching::Single, Fate::Report(Sent::Unknown)),
+            (Err(Code::MessageTimedOut), Batching::Many, Fate::Report(Sent::Unknown)),
+            (Err(Code::OutOfOrderSequenceNumber), Batching::Many, Fate::Report(Sent::Unknown)),
+            (Err(Code::BrokerTransportFailure), Batching::Many, Fate::Report(Sent::Unknown)),
+        ] {
+            assert_eq!(fate(outcome, batching), expected, "{outcome:?} {batching:?}");
+        }
+    }
+}

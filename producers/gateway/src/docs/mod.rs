@@ -1,0 +1,217 @@
+//! The gateway's own documents: OpenAPI 3.1 of the routes, AsyncAPI 3 of the topics.
+
+pub(crate) mod shapes;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::Value;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
+
+use crate::docs::shapes::{OpenAiError, ProblemDetails};
+use crate::{App, definitions, events, executions, health, openai, page, requests};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Stepstream gateway",
+        description = "Event-driven AI on Kafka: OpenAI-compatible routes, executions, and their events. \
+            Every answer carries `x-request-id`; `traceparent` is passed on."
+    ),
+    paths(
+        openai::chat::create,
+        openai::embeddings::create,
+        openai::rerank::create,
+        openai::models::list,
+        openai::models::get,
+        requests::create,
+        executions::get,
+        executions::cancel,
+        events::get,
+        definitions::list,
+        definitions::get,
+        definitions::put,
+        health::live,
+        health::ready,
+        health::metrics,
+        openapi,
+        asyncapi,
+        page::get,
+    ),
+    tags(
+        (name = "openai", description = "As OpenAI has them, and rerank"),
+        (name = "executions", description = "Requests and what becomes of them"),
+        (name = "definitions", description = "Models"),
+        (name = "operation", description = "Probes, metrics, documents")
+    ),
+    modifiers(&Key)
+)]
+struct Api;
+
+/// The scheme `key`: `Authorization: Bearer sk-ss-…`.
+struct Key;
+
+impl Modify for Key {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("An API key; it decides the tenant and what is allowed"))
+            .build();
+        let components = api.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("key", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The OpenAPI document.
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    Api::openapi()
+}
+
+/// This document.
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "operation",
+    responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Map<String, Value>))
+)]
+pub(crate) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+    Json(document())
+}
+
+/// The topics and records, for publishers and readers.
+#[utoipa::path(
+    get, path = "/asyncapi.json", tag = "operation",
+    responses((status = 200, description = "AsyncAPI 3", body = serde_json::Map<String, Value>))
+)]
+pub(crate) async fn asyncapi(State(app): State<App>) -> Json<Value> {
+    let options = &app.options;
+    Json(schemas::asyncapi::asyncapi(&options.topic_prefix, &options.brokers))
+}
+
+/// The header for "the same request again".
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "read by name where it is needed; here for the document")]
+pub(crate) struct IdempotencyKey {
+    /// The same key of the same tenant is the same execution: the first request stands.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
+    idempotency_key: Option<String>,
+}
+
+/// How reading on OpenAI's routes can fail.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum OpenAiReadErrors {
+    /// The path is not UTF-8
+    #[response(status = 400)]
+    Invalid(OpenAiError),
+    /// No key, or not a valid one
+    #[response(status = 401)]
+    Unauthenticated(OpenAiError),
+    /// The key lacks the scope
+    #[response(status = 403)]
+    Forbidden(OpenAiError),
+}
+
+/// How asking a model can fail.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum ModelRouteErrors {
+    /// The request is wrong, too long for the model, or against the provider's policy
+    #[response(status = 400)]
+    Invalid(OpenAiError),
+    /// No key, or not a valid one
+    #[response(status = 401)]
+    Unauthenticated(OpenAiError),
+    /// The key lacks the scope
+    #[response(status = 403)]
+    Forbidden(OpenAiError),
+    /// There is no such model
+    #[response(status = 404)]
+    NotFound(OpenAiError),
+    /// The body took too long to arrive
+    #[response(status = 408)]
+    SlowBody(OpenAiError),
+    /// The execution was cancelled
+    #[response(status = 409)]
+    Cancelled(OpenAiError),
+    /// The body is too large
+    #[response(status = 413)]
+    TooLarge(OpenAiError),
+    /// The body is not application/json
+    #[response(status = 415)]
+    MediaType(OpenAiError),
+    /// The provider limits the rate
+    #[response(status = 429)]
+    RateLimited(OpenAiError),
+    /// Our own fault
+    #[response(status = 500)]
+    Internal(OpenAiError),
+    /// The provider failed
+    #[response(status = 502)]
+    Provider(OpenAiError),
+    /// A dependency is away
+    #[response(status = 503)]
+    Away(OpenAiError),
+    /// No answer in time; `x-execution-id` says where to fetch it
+    #[response(status = 504)]
+    Waiting(OpenAiError),
+}
+
+/// How a list can fail.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum PlainErrors {
+    /// No key, or not a valid one
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthenticated(ProblemDetails),
+    /// The key lacks the scope
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(ProblemDetails),
+}
+
+/// How looking something up can fail.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum ReadErrors {
+    /// Something in the request is wrong; `place` says what
+    #[response(status = 400, content_type = "application/problem+json")]
+    Invalid(ProblemDetails),
+    /// No key, or not a valid one
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthenticated(ProblemDetails),
+    /// The key lacks the scope
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(ProblemDetails),
+    /// There is none, or it is another tenant's
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(ProblemDetails),
+    /// A dependency is away
+    #[response(status = 503, content_type = "application/problem+json")]
+    Away(ProblemDetails),
+}
+
+/// How writing something can fail.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum WriteErrors {
+    /// Something in the request is wrong; `place` says what
+    #[response(status = 400, content_type = "application/problem+json")]
+    Invalid(ProblemDetails),
+    /// No key, or not a valid one
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthenticated(ProblemDetails),
+    /// The key lacks the scope, or belongs to another tenant
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(ProblemDetails),
+    /// The body took too long to arrive
+    #[response(status = 408, content_type = "application/problem+json")]
+    SlowBody(ProblemDetails),
+    /// The body is too large
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(ProblemDetails),
+    /// The body is not application/json
+    #[response(status = 415, content_type = "application/problem+json")]
+    MediaType(ProblemDetails),
+    /// A dependency is away
+    #[response(status = 503, content_type = "application/problem+json")]
+    Away(ProblemDetails),
+}

@@ -1,0 +1,147 @@
+//! Records that the gateway writes: requests, commands, proposals; with CloudEvents headers.
+
+use bytes::Bytes;
+use domain::catalogue::DefinitionProposed;
+use domain::fact::{Command, Fact, Order};
+use domain::request::ModelRequest;
+use domain::time::Millis;
+use domain::topic::{Kind, Topic};
+use runtime::ports::{Headers, Outgoing};
+use schemas::{FrameError, Record as _};
+use uuid::Uuid;
+
+use crate::App;
+use crate::fault::Fault;
+use crate::trace::Trace;
+
+/// Who the CloudEvents of this crate say they come from.
+const SOURCE: &str = "stepstream/gateway";
+
+/// Why a record doesn't stand. Both are nobody's fault but ours and the broker's.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PublishError {
+    #[error("the record can't be framed")]
+    Frame(#[from] FrameError),
+    #[error("the broker didn't take the record")]
+    Broker(#[from] runtime::ports::ClusterError),
+}
+
+/// The time on this machine's clock.
+pub(crate) fn now() -> Millis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Millis(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
+}
+
+/// A new id, in the order of time.
+pub(crate) fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+impl App {
+    /// Writes a model request; returns when it stands.
+    pub(crate) async fn publish_request(
+        &self,
+        request: &ModelRequest,
+        trace: &Trace,
+    ) -> Result<(), PublishError> {
+        let value = self.ids.frame(request)?;
+        let record = Outgoing {
+            topic: Topic::Feed(Kind::Model),
+            partition: None,
+            key: Some(Bytes::copy_from_slice(request.id.as_bytes())),
+            value: value.into(),
+            headers: headers(
+                &request.id,
+                ModelRequest::NAME,
+                &request.tenant,
+                &request.id,
+                Some(trace),
+            ),
+        };
+        self.publish.publish(record).await?;
+        Ok(())
+    }
+
+    /// Writes a command straight into the log of its execution.
+    pub(crate) async fn publish_command(
+        &self,
+        kind: Kind,
+        execution: &str,
+        tenant: &str,
+        order: Order,
+        trace: Option<&Trace>,
+    ) -> Result<(), PublishError> {
+        let id = new_id();
+        let fact = Fact::Command(Command { id: id.clone(), tenant: tenant.to_owned(), order });
+        let name = schemas::fact::name(&fact);
+        let record = Outgoing {
+            topic: Topic::Log(kind),
+            partition: None,
+            key: Some(Bytes::copy_from_slice(execution.as_bytes())),
+            value: self.ids.frame_fact(&fact)?.into(),
+            headers: headers(&id, name, tenant, execution, trace),
+        };
+        self.publish.publish(record).await?;
+        Ok(())
+    }
+
+    /// Writes a proposal into the definitions' log.
+    pub(crate) async fn publish_proposal(
+        &self,
+        proposal: &DefinitionProposed,
+        trace: &Trace,
+    ) -> Result<(), PublishError> {
+        let key = proposal.key();
+        let record = Outgoing {
+            topic: Topic::Definitions,
+            partition: Some(0),
+            key: Some(Bytes::copy_from_slice(key.as_bytes())),
+            value: self.ids.frame(proposal)?.into(),
+            headers: headers(
+                &proposal.id,
+                DefinitionProposed::NAME,
+                &proposal.tenant,
+                &key,
+                Some(trace),
+            ),
+        };
+        self.publish.publish(record).await?;
+        Ok(())
+    }
+}
+
+impl PublishError {
+    /// What the client is told; the cause is for the log, where it goes once.
+    pub(crate) fn into_fault(self, execution: Option<&str>) -> Fault {
+        let cause = std::error::Error::source(&self).map(ToString::to_string);
+        tracing::warn!(error = %self, cause, "a record was not published");
+        Fault::Away { what: "the broker", execution: execution.map(str::to_owned) }
+    }
+}
+
+/// The CloudEvents Kafka binding, binary mode, and the trace.
+fn headers(
+    id: &str,
+    record: &str,
+    tenant: &str,
+    subject: &str,
+    trace: Option<&Trace>,
+) -> Headers {
+    let text = |name: &str, value: &str| (name.to_owned(), Bytes::copy_from_slice(value.as_bytes()));
+    let mut headers = vec![
+        text("content-type", "application/avro"),
+        text("ce_specversion", "1.0"),
+        text("ce_id", id),
+        text("ce_type", record),
+        text("ce_source", SOURCE),
+        text("ce_subject", subject),
+        text("ce_tenant", tenant),
+    ];
+    if let Some(trace) = trace {
+        headers.push(text("traceparent", &trace.parent));
+        if let Some(state) = &trace.state {
+            headers.push(text("tracestate", state));
+        }
+    }
+    headers
+}

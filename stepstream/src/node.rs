@@ -1,0 +1,347 @@
+//! One process of the platform: its roles, put together from the crates and started in the order in which
+//! they need each other. `dev` and `serve` differ only in what they hand in.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::topic::{Kind, Topic};
+use gateway::{Dependency, Gateway, Page};
+use inference::{Inference, Models};
+use runtime::ports::{self, Publish};
+use runtime::worker::{self, Worker};
+use schemas::Ids;
+use service::catalogue::Definitions;
+use service::config::{Config, Role};
+use service::shutdown::{Shutdown, TaskError};
+use service::telemetry::Metrics;
+use store::Store;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::cluster::blocking;
+use crate::error::CommandError;
+use crate::stages::Stages;
+use crate::{definitions, health, program};
+
+/// How long a part may take to stop that only has to leave off reading.
+const READER_STOPS: Duration = Duration::from_secs(3);
+/// What the last checkpoints may take beyond the drain of running calls.
+const LAST_CHECKPOINTS: Duration = Duration::from_secs(8);
+/// How long the gateway lets running requests go on when the process stops.
+const GATEWAY_DRAINS: Duration = Duration::from_secs(10);
+
+/// What a process is made of.
+pub(crate) struct Plan {
+    /// Its configuration; the roles are in it.
+    pub(crate) config: Config,
+    /// Its cluster, with the ids of our schemas.
+    pub(crate) cluster: kafka::Cluster,
+    /// Where the archive begins to read.
+    pub(crate) archive_from: archive::Start,
+    /// Whether there is a page at `/`.
+    pub(crate) page: Page,
+    /// The gateway's listener, where it has been opened already.
+    pub(crate) listener: Option<TcpListener>,
+    /// The metrics of this process.
+    pub(crate) metrics: Metrics,
+    /// When to stop.
+    pub(crate) shutdown: Shutdown,
+}
+
+/// A process that runs.
+pub(crate) struct Node {
+    /// Its parts.
+    pub(crate) stages: Stages,
+    /// Where the gateway listens.
+    pub(crate) address: Option<SocketAddr>,
+    /// The catalogue.
+    pub(crate) definitions: Definitions,
+    /// Writes single records.
+    pub(crate) publisher: Arc<dyn Publish>,
+    /// The schemas' ids.
+    pub(crate) ids: Ids,
+}
+
+impl Node {
+    /// Starts the roles. The catalogue has caught up when it returns.
+    ///
+    /// # Errors
+    /// A store that can't be opened, a port that is taken, a cluster that lacks our topics.
+    pub(crate) async fn start(plan: Plan) -> Result<Self, CommandError> {
+        let Plan {
+            config,
+            cluster,
+            archive_from,
+            page,
+            listener,
+            metrics,
+            shutdown,
+        } = plan;
+        describe_metrics();
+        // Reads the whole executable, which needs nobody else.
+        let program = tokio::spawn(program::fingerprint());
+        let listener = match listener {
+            None if config.has(Role::Gateway) => {
+                Some(listen(config.gateway.listen, "gateway.listen").await?)
+            }
+            listener => listener,
+        };
+        let address = listener
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok());
+        look_for_topics(&cluster).await?;
+        let publisher = cluster
+            .publisher()
+            .map_err(|error| CommandError::new("making the publisher", error))?;
+        let parts = Parts {
+            config,
+            cluster,
+            definitions: Definitions::new(),
+            publisher: Arc::new(publisher),
+            metrics,
+        };
+        let mut stages = Stages::new(shutdown);
+        parts.start_definitions(&mut stages);
+        // The embedded store is one process's, so a gateway keeps a projection of its own.
+        let store = match parts.config.has(Role::Gateway) || parts.config.has(Role::Archive) {
+            true => Some(parts.start_archive(&mut stages, archive_from).await?),
+            false => None,
+        };
+        let hub = listener.as_ref().map(|_| parts.start_hub(&mut stages));
+        if parts.config.has(Role::Inference) {
+            parts.start_inference(&mut stages, program).await?;
+        }
+        match (listener, hub, store) {
+            (Some(listener), Some(hub), Some(store)) => {
+                parts.start_gateway(&mut stages, page, hub, store, listener);
+            }
+            _ => parts.start_health(&mut stages).await?,
+        }
+        parts.definitions.wait_caught_up().await;
+        let Parts {
+            cluster,
+            definitions,
+            publisher,
+            ..
+        } = parts;
+        Ok(Self {
+            stages,
+            address,
+            definitions,
+            publisher,
+            ids: cluster.ids().clone(),
+        })
+    }
+}
+
+/// What the roles share.
+struct Parts {
+    config: Config,
+    cluster: kafka::Cluster,
+    definitions: Definitions,
+    publisher: Arc<dyn Publish>,
+    metrics: Metrics,
+}
+
+impl Parts {
+    fn start_definitions(&self, stages: &mut Stages) {
+        let follow = definitions::follow(self.cluster.clone(), self.definitions.clone());
+        stages.start("definitions", READER_STOPS, |shutdown| async move {
+            tokio::select! {
+                () = follow => {}
+                () = shutdown.asked() => {}
+            }
+            Ok(())
+        });
+    }
+
+    async fn start_archive(
+        &self,
+        stages: &mut Stages,
+        start: archive::Start,
+    ) -> Result<Arc<dyn Store>, CommandError> {
+        let path = self.config.store.path.clone();
+        let opened = blocking(move || store::Embedded::open(&path)).await;
+        let store: Arc<dyn Store> = Arc::new(opened.map_err(|error| {
+            CommandError::new("opening the store", error).advise(format!(
+                "one process may have {} open at a time; set `store.path`, or `--data` of `stepstream dev`",
+                self.config.store.path.display()
+            ))
+        })?);
+        let parts = archive::Parts {
+            topics: Arc::new(self.cluster.clone()),
+            ids: self.cluster.ids().clone(),
+            store: Arc::clone(&store),
+            resolve: self.resolve(),
+        };
+        let options = archive::Options {
+            start,
+            retention: Some(self.config.store.retention()),
+        };
+        let (archive, _handle) = archive::Archive::new(options, parts);
+        stages.start("archive", READER_STOPS, |shutdown| async move {
+            archive.run(shutdown.asked()).await;
+            Ok(())
+        });
+        Ok(store)
+    }
+
+    fn start_hub(&self, stages: &mut Stages) -> follow::Handle {
+        let parts = follow::Parts {
+            topics: Arc::new(self.cluster.clone()),
+            ids: self.cluster.ids().clone(),
+            resolve: self.resolve(),
+        };
+        let (hub, handle) = follow::Hub::new(follow::Options::default(), parts);
+        stages.start("live events", READER_STOPS, |shutdown| async move {
+            hub.run(shutdown.asked()).await;
+            Ok(())
+        });
+        handle
+    }
+
+    async fn start_inference(
+        &self,
+        stages: &mut Stages,
+        program: JoinHandle<String>,
+    ) -> Result<(), CommandError> {
+        let deltas = ports::Cluster::deltas(&self.cluster)
+            .map_err(|error| CommandError::new("making the producer of tokens", error))?;
+        let ids = self.cluster.ids().clone();
+        let models = Arc::new(Models::new(self.definitions.clone()));
+        let processor = Inference::new(models, model::Options::default(), ids.clone(), deltas);
+        let worker = Worker {
+            processor: Arc::new(processor),
+            ids,
+            cluster: Arc::new(self.cluster.clone()),
+            options: worker_options(&self.config),
+            program: program
+                .await
+                .map_err(|error| CommandError::new("taking the program's fingerprint", error))?,
+        };
+        let limit = worker.options.drain + LAST_CHECKPOINTS;
+        stages.start("inference", limit, |shutdown| async move {
+            worker
+                .run(shutdown.token().clone())
+                .await
+                .map_err(TaskError::from)
+        });
+        Ok(())
+    }
+
+    fn start_gateway(
+        &self,
+        stages: &mut Stages,
+        page: Page,
+        hub: follow::Handle,
+        store: Arc<dyn Store>,
+        listener: TcpListener,
+    ) {
+        let options = gateway::Options {
+            body_bytes: self.config.gateway.max_body_bytes,
+            wait: self.config.gateway.max_wait(),
+            drain: GATEWAY_DRAINS,
+            topic_prefix: self.config.kafka.prefix.clone(),
+            brokers: self.config.kafka.bootstrap_servers(),
+            page,
+        };
+        let metrics = self.metrics.clone();
+        let parts = |shutdown| gateway::Parts {
+            publish: Arc::clone(&self.publisher),
+            ids: self.cluster.ids().clone(),
+            hub,
+            store,
+            definitions: self.definitions.clone(),
+            metrics: Arc::new(move || metrics.render()),
+            dependencies: Vec::new(),
+            shutdown,
+        };
+        stages.start("gateway", GATEWAY_DRAINS + READER_STOPS, |shutdown| {
+            let gateway = Gateway::new(options, parts(shutdown));
+            async move { gateway.serve(listener).await.map_err(TaskError::from) }
+        });
+    }
+
+    async fn start_health(&self, stages: &mut Stages) -> Result<(), CommandError> {
+        let Some(address) = self.config.telemetry.metrics_listen else {
+            return Ok(());
+        };
+        let listener = listen(address, "telemetry.metrics-listen").await?;
+        let definitions = self.definitions.clone();
+        let caught_up = Dependency {
+            name: "definitions",
+            check: Arc::new(move || match definitions.caught_up() {
+                true => Ok(()),
+                false => Err("still reading the definitions".into()),
+            }),
+        };
+        let metrics = self.metrics.clone();
+        stages.start("health", READER_STOPS, |shutdown| async move {
+            health::serve(listener, metrics, vec![caught_up], shutdown)
+                .await
+                .map_err(TaskError::from)
+        });
+        Ok(())
+    }
+
+    fn resolve(&self) -> follow::Resolve {
+        let cluster = self.cluster.clone();
+        Arc::new(move |id| ports::Cluster::resolve_schema(&cluster, id))
+    }
+}
+
+fn worker_options(config: &Config) -> worker::Options {
+    let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    let mut options = worker::Options {
+        drain: config.runtime.drain(),
+        ..Default::default()
+    };
+    let partition = &mut options.partition;
+    partition.window = Some(config.inference.window);
+    partition.checkpoint_min_ms = ms(config.runtime.checkpoint_min_ms);
+    partition.checkpoint_max_ms = ms(config.runtime.checkpoint_max_ms);
+    partition.max_unchecked =
+        i64::try_from(config.runtime.max_unchecked_records).unwrap_or(i64::MAX);
+    partition.session_timeout_ms = ms(config.runtime.session_timeout_ms);
+    partition.client_ids_ms = ms(config.runtime.client_id_retention_secs.saturating_mul(1000));
+    options
+}
+
+/// A process that is started before its topics exist says so, instead of waiting for them.
+async fn look_for_topics(cluster: &kafka::Cluster) -> Result<(), CommandError> {
+    let (cluster, brokers) = (cluster.clone(), cluster.settings().brokers.clone());
+    let found = blocking(move || {
+        cluster.partitions_of(Topic::Definitions)?;
+        ports::Cluster::partitions(&cluster, Kind::Model)
+    })
+    .await;
+    match found {
+        Ok(_) => Ok(()),
+        Err(error) => Err(
+            CommandError::new(format!("looking for our topics at {brokers}"), error).advise(
+                "`stepstream topics apply` makes the topics; `stepstream doctor` looks closer",
+            ),
+        ),
+    }
+}
+
+/// Listens, or says which setting to change.
+pub(crate) async fn listen(
+    address: SocketAddr,
+    setting: &str,
+) -> Result<TcpListener, CommandError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        CommandError::new(format!("listening at {address}"), error).advise(format!(
+            "choose another address with {setting}; port 0 is any free one"
+        ))
+    })
+}
+
+fn describe_metrics() {
+    gateway::metrics::describe();
+    follow::metrics::describe();
+    inference::describe();
+    archive::metrics::describe();
+    model::metrics::describe();
+}

@@ -1,0 +1,167 @@
+//! A Kafka client as an upstream or a data team would have one: it knows the registry, the topics and the
+//! records, and nothing of the processes.
+
+use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use domain::request::ModelRequest;
+use domain::topic::{Kind, Topic};
+use kafka::{Cluster, Publisher, Registry, Settings};
+use runtime::ports::{Outgoing, Publish as _, Raw, Tail, TailFrom, Topics as _};
+use schemas::{Ids, Record};
+
+use crate::platform::Platform;
+use crate::stack::{Addresses, Stack};
+use crate::wait::PATIENCE;
+
+/// A client of one cluster.
+pub struct Client {
+    cluster: Cluster,
+    publisher: Publisher,
+}
+
+impl Client {
+    /// A client of the cluster that the platform runs on.
+    pub async fn of(platform: &Platform) -> Self {
+        Self::connect(platform.stack, &platform.addresses, &platform.prefix).await
+    }
+
+    /// A client of the cluster at `addresses`.
+    ///
+    /// # Panics
+    /// When broker or registry don't answer.
+    pub async fn connect(stack: Stack, addresses: &Addresses, prefix: &str) -> Self {
+        let settings = Settings {
+            brokers: addresses.brokers.clone(),
+            prefix: prefix.to_owned(),
+            client_id: "upstream".into(),
+            properties: [].into(),
+            stack: match stack {
+                Stack::Embedded => kafka::Stack::Embedded,
+                Stack::Real => kafka::Stack::Real,
+            },
+        };
+        let registry = kafka::registry::Settings::at(&addresses.registry);
+        tokio::task::spawn_blocking(move || {
+            let registry = Registry::connect(registry).expect("an address of a registry");
+            let ids = Ids::new();
+            for (subject, record) in schemas::subjects::all(&settings.prefix) {
+                if ids.id_of(record.name).is_none() {
+                    let id = registry.register(&subject, record.schema).expect("a registry");
+                    ids.register(record.name, id).expect("a record of ours");
+                }
+            }
+            let cluster = Cluster::connect(settings, registry, ids).expect("a cluster");
+            let publisher = cluster.publisher().expect("a publisher");
+            Self { cluster, publisher }
+        })
+        .await
+        .expect("a client")
+    }
+
+    /// The value of a record in Confluent framing.
+    ///
+    /// # Panics
+    /// Never: all records are registered.
+    pub fn frame<R: Record>(&self, record: &R) -> Vec<u8> {
+        self.cluster.ids().frame(record).expect("all records are registered")
+    }
+
+    /// How many partitions the feed of model requests has.
+    ///
+    /// # Panics
+    /// When the broker doesn't answer.
+    #[must_use]
+    pub fn partitions(&self) -> i32 {
+        self.cluster.partitions_of(Topic::Feed(Kind::Model)).expect("a broker")
+    }
+
+    /// Writes a value; returns its offset.
+    ///
+    /// # Panics
+    /// When the broker doesn't take it.
+    pub async fn write(
+        &self,
+        topic: Topic,
+        partition: Option<i32>,
+        key: &str,
+        value: Vec<u8>,
+    ) -> (i32, i64) {
+        let record = Outgoing {
+            topic,
+            partition,
+            key: Some(Bytes::copy_from_slice(key.as_bytes())),
+            value: value.into(),
+            headers: Vec::new(),
+        };
+        self.publisher.publish(record).await.expect("the broker takes a record")
+    }
+
+    /// Writes a request to the feed, keyed by its id, as upstreams do.
+    pub async fn request(&self, request: &ModelRequest) -> (i32, i64) {
+        self.write(Topic::Feed(Kind::Model), None, &request.id, self.frame(request)).await
+    }
+
+    /// Reads a topic from its beginning.
+    ///
+    /// # Panics
+    /// When it doesn't exist.
+    pub async fn read<R: Record>(&self, topic: Topic) -> Reading<R> {
+        let (cluster, ids) = (self.cluster.clone(), self.cluster.ids().clone());
+        let tail = tokio::task::spawn_blocking(move || cluster.tail(topic, TailFrom::Earliest));
+        let tail = tail.await.expect("a reader").expect("a topic");
+        Reading { tail, ids, seen: Vec::new(), record: PhantomData }
+    }
+}
+
+/// What was read of a topic so far.
+pub struct Reading<R> {
+    tail: Box<dyn Tail>,
+    ids: Ids,
+    seen: Vec<R>,
+    record: PhantomData<R>,
+}
+
+impl<R: Record + Debug> Reading<R> {
+    /// Reads on until `fits` holds of all that was read and `keep` chose; returns it.
+    ///
+    /// # Panics
+    /// When that takes too long, or a record can't be read.
+    pub async fn until(
+        &mut self,
+        what: &str,
+        keep: impl Fn(&R) -> bool,
+        mut fits: impl FnMut(&[&R]) -> bool,
+    ) -> Vec<&R> {
+        let began = Instant::now();
+        loop {
+            let kept: Vec<&R> = self.seen.iter().filter(|record| keep(record)).collect();
+            if fits(&kept) {
+                break;
+            }
+            assert!(began.elapsed() < PATIENCE, "waited in vain: {what}; there are {kept:#?}");
+            self.more(Duration::from_millis(100)).await;
+        }
+        self.seen.iter().filter(|record| keep(record)).collect()
+    }
+
+    /// Reads what there is, until nothing comes for `quiet`; returns all that `keep` chooses.
+    pub async fn settled(&mut self, quiet: Duration, keep: impl Fn(&R) -> bool) -> Vec<&R> {
+        while self.more(quiet).await || !self.tail.caught_up() {}
+        self.seen.iter().filter(|record| keep(record)).collect()
+    }
+
+    async fn more(&mut self, wait: Duration) -> bool {
+        let Ok(records) = tokio::time::timeout(wait, self.tail.next()).await else {
+            return false;
+        };
+        for tailed in records.expect("the topic can be read") {
+            let Raw { value, offset, .. } = tailed.record;
+            let read = self.ids.read(&value);
+            self.seen.push(read.unwrap_or_else(|error| panic!("offset {offset}: {error}")));
+        }
+        true
+    }
+}
