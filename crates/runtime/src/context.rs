@@ -100,8 +100,7 @@ impl<P: Processor> Context<'_, P> {
 
     /// Writes the processor's own entry of this name.
     pub fn put(&mut self, name: &str, entry: P::Entry) {
-        self.overlay
-            .put(self.key(Part::Entry, name), Stored::Entry(Arc::new(entry)));
+        self.overlay.put(self.key(Part::Entry, name), Stored::Entry(Arc::new(entry)));
     }
 
     /// Removes the processor's own entry of this name.
@@ -111,14 +110,8 @@ impl<P: Processor> Context<'_, P> {
 
     /// Wants an outside call. Use a call key once: a further attempt is another key.
     pub fn want(&mut self, call: &str, request: P::Call) {
-        let wanted = Wanted {
-            call: request,
-            since: self.frame.now,
-        };
-        self.overlay.put(
-            self.key(Part::Wanted, call),
-            Stored::Wanted(Arc::new(wanted)),
-        );
+        let wanted = Wanted { call: request, since: self.frame.now };
+        self.overlay.put(self.key(Part::Wanted, call), Stored::Wanted(Arc::new(wanted)));
     }
 
     /// No longer wants an outside call; it is aborted if it runs, and its end doesn't count.
@@ -134,8 +127,7 @@ impl<P: Processor> Context<'_, P> {
 
     /// Sets a timer, or moves it.
     pub fn set_timer(&mut self, timer: &str, due: Millis) {
-        self.overlay
-            .put(self.key(Part::Timer, timer), Stored::Timer(due));
+        self.overlay.put(self.key(Part::Timer, timer), Stored::Timer(due));
     }
 
     /// Clears a timer.
@@ -150,10 +142,7 @@ impl<P: Processor> Context<'_, P> {
     pub fn event(&mut self, event_type: EventType, body: EventBody) -> Result<(), StepError> {
         let Some(Stored::Sequence(sequence)) = self.overlay.get(self.entity, Part::Sequence, ONLY)
         else {
-            return Err(StepError(format!(
-                "no entity {} to tell {event_type:?} of",
-                self.entity
-            )));
+            return Err(StepError(format!("no entity {} to tell {event_type:?} of", self.entity)));
         };
         let sequence = Sequence {
             generation: self.frame.generation,
@@ -176,14 +165,10 @@ impl<P: Processor> Context<'_, P> {
             usage: body.usage,
             cost: body.cost,
         };
-        let id = format!(
-            "{}/{}.{}",
-            self.entity, sequence.generation, sequence.number
-        );
+        let id = format!("{}/{}.{}", self.entity, sequence.generation, sequence.number);
         let key = self.entity.to_string();
         let tenant = sequence.tenant.clone();
-        self.overlay
-            .put(self.key(Part::Sequence, ONLY), Stored::Sequence(sequence));
+        self.overlay.put(self.key(Part::Sequence, ONLY), Stored::Sequence(sequence));
         self.output(Topic::Results, id, key, Some(tenant), body.trace_parent, &event)
     }
 
@@ -231,23 +216,12 @@ impl<P: Processor> Context<'_, P> {
         request: &R,
     ) -> Result<(), StepError> {
         let tenant = Some(self.tenant().to_owned());
-        self.output(
-            Topic::Feed(kind),
-            id.to_owned(),
-            id.to_owned(),
-            tenant,
-            trace_parent,
-            request,
-        )
+        self.output(Topic::Feed(kind), id.to_owned(), id.to_owned(), tenant, trace_parent, request)
     }
 
     /// Adds a row to the execution log. Ids, cause, time and source are filled in here.
     pub fn log(&mut self, mut row: ExecutionLogRecord) {
-        let Place {
-            partition,
-            offset,
-            cause,
-        } = self.frame.place;
+        let Place { partition, offset, cause } = self.frame.place;
         let nth = self.overlay.changes().rows.len();
         row.event_id = format!("{}/{partition}/{offset}/{nth}", Topic::Log(P::KIND).name());
         row.cause_id.clone_from(cause);
@@ -277,11 +251,7 @@ impl<P: Processor> Context<'_, P> {
         trace_parent: Option<String>,
         record: &R,
     ) -> Result<(), StepError> {
-        let value = self
-            .frame
-            .ids
-            .frame(record)
-            .map_err(|error| StepError(error.to_string()))?;
+        let value = self.frame.ids.frame(record).map_err(|error| StepError(error.to_string()))?;
         let record = R::NAME;
         self.overlay.changes().outputs.push(Output {
             topic,

@@ -1,5 +1,8 @@
 //! The example processor: the documentation shows the file that is compiled, and it does what it says.
 
+// The name that every other crate of the workspace knows it by.
+extern crate stepstream_runtime as runtime;
+
 #[path = "../examples/lookup/processor.rs"]
 mod processor;
 

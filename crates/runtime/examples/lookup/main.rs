@@ -2,6 +2,9 @@
 //!
 //! `cargo run -p stepstream-runtime --example lookup`: it ends well when the request was answered.
 
+// The name that every other crate of the workspace knows it by.
+extern crate stepstream_runtime as runtime;
+
 mod processor;
 
 use domain::event::EventType;

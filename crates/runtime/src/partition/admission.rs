@@ -31,10 +31,7 @@ enum Waiting {
     /// A definition, until this monotonic time.
     Definition { until: i64 },
     /// The acknowledgement of its dead letter; then this is appended.
-    DeadLetter {
-        offset: i64,
-        rejected: Box<Rejected>,
-    },
+    DeadLetter { offset: i64, rejected: Box<Rejected> },
 }
 
 /// Where admission stands.
@@ -107,11 +104,7 @@ impl<P: Processor> Partition<P> {
         admission.paused = false;
         admission.gap = false;
         let offset = (self.feed_next > 0).then_some(self.feed_next);
-        self.effects.push_back(Effect::Start {
-            side: Side::Feed,
-            offset,
-            epoch: admission.epoch,
-        });
+        self.effects.push_back(Effect::Start { side: Side::Feed, offset, epoch: admission.epoch });
     }
 
     /// Admits what is held, as far as there is room.
@@ -144,11 +137,7 @@ impl<P: Processor> Partition<P> {
         let waits = !self.admission.held.is_empty() || !self.has_room();
         if waits != self.admission.paused {
             self.admission.paused = waits;
-            let effect = if waits {
-                Effect::Pause(Side::Feed)
-            } else {
-                Effect::Resume(Side::Feed)
-            };
+            let effect = if waits { Effect::Pause(Side::Feed) } else { Effect::Resume(Side::Feed) };
             self.effects.push_back(effect);
         }
     }
@@ -179,10 +168,7 @@ impl<P: Processor> Partition<P> {
         };
         // A request is someone else's text: should looking at it panic, that request is refused.
         let looked = catch_unwind(AssertUnwindSafe(|| {
-            (
-                self.processor.subject(&request),
-                self.processor.admit(&request),
-            )
+            (self.processor.subject(&request), self.processor.admit(&request))
         }));
         let (subject, version) = match looked {
             Ok((subject, Ok(version))) => (subject, version),
@@ -194,11 +180,8 @@ impl<P: Processor> Partition<P> {
                 return self.wait_for_definition(now, raw, subject, failure);
             }
             Err(_) => {
-                let failure = Failure::new(
-                    ErrorClass::Internal,
-                    "admission_failed",
-                    "admission panicked",
-                );
+                let failure =
+                    Failure::new(ErrorClass::Internal, "admission_failed", "admission panicked");
                 self.reject(now, raw, None, failure);
                 return true;
             }
@@ -228,12 +211,7 @@ impl<P: Processor> Partition<P> {
         };
         self.admission.waiting = Waiting::No;
         self.admission.cursor = raw.offset + 1;
-        self.append(
-            now,
-            Some(&subject.entity),
-            &Fact::Admitted(admitted),
-            Purpose::Admission,
-        );
+        self.append(now, Some(&subject.entity), &Fact::Admitted(admitted), Purpose::Admission);
         true
     }
 
@@ -294,10 +272,8 @@ impl<P: Processor> Partition<P> {
             source: wire::source(&raw.headers),
             failure,
         };
-        self.admission.waiting = Waiting::DeadLetter {
-            offset: raw.offset,
-            rejected: Box::new(rejected),
-        };
+        self.admission.waiting =
+            Waiting::DeadLetter { offset: raw.offset, rejected: Box::new(rejected) };
         self.send(now, outgoing, Purpose::DeadLetter(raw.offset));
     }
 
@@ -309,12 +285,7 @@ impl<P: Processor> Partition<P> {
                 self.admission.cursor = feed_offset + 1;
                 // Known to the origin's entity by its id, else to nobody.
                 let key = rejected.request_id.clone();
-                self.append(
-                    now,
-                    key.as_deref(),
-                    &Fact::Rejected(*rejected),
-                    Purpose::Admission,
-                );
+                self.append(now, key.as_deref(), &Fact::Rejected(*rejected), Purpose::Admission);
             }
             other => self.admission.waiting = other,
         }

@@ -30,11 +30,7 @@ pub(crate) struct Calls<F> {
 
 impl<F> Default for Calls<F> {
     fn default() -> Self {
-        Self {
-            running: BTreeMap::new(),
-            by_number: BTreeMap::new(),
-            waiting: VecDeque::new(),
-        }
+        Self { running: BTreeMap::new(), by_number: BTreeMap::new(), waiting: VecDeque::new() }
     }
 }
 
@@ -64,14 +60,7 @@ impl<F> Calls<F> {
     /// A call was started.
     pub(crate) fn started(&mut self, key: CallKey, number: u64, fence: i64) {
         self.by_number.insert(number, key.clone());
-        self.running.insert(
-            key,
-            Run {
-                number,
-                fence,
-                ended: None,
-            },
-        );
+        self.running.insert(key, Run { number, fence, ended: None });
     }
 
     /// A call ended; it still counts as running. `None`: nobody waits for it any more.

@@ -28,11 +28,7 @@ pub(crate) enum Stage<P: Processor> {
     /// Taken, waiting for acknowledgements.
     Cut(Cut<P>),
     /// With the broker. What it owes if it is aborted.
-    Committing {
-        keys: Vec<Key>,
-        rows: Vec<ExecutionLogRecord>,
-        log_offset: i64,
-    },
+    Committing { keys: Vec<Key>, rows: Vec<ExecutionLogRecord>, log_offset: i64 },
 }
 
 impl<P: Processor> Cut<P> {
@@ -44,22 +40,13 @@ impl<P: Processor> Cut<P> {
         let mut batch = Batch::default();
         batch.entries.reserve(self.entries.len() + 1);
         for (key, value) in &self.entries {
-            let value = value
-                .as_ref()
-                .map(|stored| encode(stored, ids))
-                .transpose()?;
-            batch
-                .entries
-                .push((key.to_text().into(), value.map(Into::into)));
+            let value = value.as_ref().map(|stored| encode(stored, ids)).transpose()?;
+            batch.entries.push((key.to_text().into(), value.map(Into::into)));
         }
         let position = ids.frame(&self.position)?;
-        batch
-            .entries
-            .push((position_key().into(), Some(position.into())));
+        batch.entries.push((position_key().into(), Some(position.into())));
         for row in &self.rows {
-            batch
-                .rows
-                .push((row.execution_id.clone().into(), ids.frame(row)?.into()));
+            batch.rows.push((row.execution_id.clone().into(), ids.frame(row)?.into()));
         }
         Ok(batch)
     }
@@ -73,13 +60,7 @@ fn encode<P: Processor>(stored: &Stored<P>, ids: &Ids) -> Result<Vec<u8>, schema
         Stored::Entry(entry) => frame(ids, &**entry),
         Stored::Wanted(wanted) => {
             let request = ids.frame(&wanted.call)?;
-            frame(
-                ids,
-                &domain::state::WantedCall {
-                    request,
-                    since: wanted.since,
-                },
-            )
+            frame(ids, &domain::state::WantedCall { request, since: wanted.since })
         }
         Stored::Timer(due) => frame(ids, &domain::state::SetTimer { due: *due }),
         Stored::Sequence(sequence) => frame(ids, sequence),

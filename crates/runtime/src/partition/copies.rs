@@ -34,10 +34,7 @@ struct Known {
 
 impl Default for Known {
     fn default() -> Self {
-        Self {
-            stable: -1,
-            applied: BTreeMap::new(),
-        }
+        Self { stable: -1, applied: BTreeMap::new() }
     }
 }
 
@@ -52,10 +49,7 @@ impl Senders {
     pub(crate) fn is_copy(&self, key: &SenderKey, source: &Source) -> bool {
         self.known.get(key).is_some_and(|known| {
             source.offset <= known.stable
-                || known
-                    .applied
-                    .get(&source.offset)
-                    .is_some_and(|ids| ids.contains(&source.id))
+                || known.applied.get(&source.offset).is_some_and(|ids| ids.contains(&source.id))
         })
     }
 
@@ -64,59 +58,28 @@ impl Senders {
     pub(crate) fn note(&mut self, key: &SenderKey, source: &Source, applied: bool) -> Vec<String> {
         let known = self.known.entry(key.clone()).or_default();
         if applied {
-            known
-                .applied
-                .entry(source.offset)
-                .or_default()
-                .push(source.id.clone());
+            known.applied.entry(source.offset).or_default().push(source.id.clone());
         }
         if source.stable <= known.stable {
             return Vec::new();
         }
         known.stable = source.stable;
         let above = known.applied.split_off(&(source.stable + 1));
-        std::mem::replace(&mut known.applied, above)
-            .into_values()
-            .flatten()
-            .collect()
+        std::mem::replace(&mut known.applied, above).into_values().flatten().collect()
     }
 
     /// Takes in what a position record says.
     pub(crate) fn restore(&mut self, senders: Vec<Sender>) {
-        for Sender {
-            receiving,
-            topic,
-            partition,
-            stable,
-        } in senders
-        {
-            self.known
-                .entry(SenderKey {
-                    receiving,
-                    topic,
-                    partition,
-                })
-                .or_default()
-                .stable = stable;
+        for Sender { receiving, topic, partition, stable } in senders {
+            self.known.entry(SenderKey { receiving, topic, partition }).or_default().stable =
+                stable;
         }
     }
 
     /// Takes in an applied id that a restore read.
     pub(crate) fn restore_applied(&mut self, id: &str, applied: &AppliedId) {
-        let AppliedId {
-            receiving,
-            topic,
-            partition,
-            offset,
-        } = applied.clone();
-        let known = self
-            .known
-            .entry(SenderKey {
-                receiving,
-                topic,
-                partition,
-            })
-            .or_default();
+        let AppliedId { receiving, topic, partition, offset } = applied.clone();
+        let known = self.known.entry(SenderKey { receiving, topic, partition }).or_default();
         known.applied.entry(offset).or_default().push(id.to_owned());
     }
 
@@ -144,13 +107,7 @@ mod tests {
     use super::*;
 
     fn source(id: &str, offset: i64, stable: i64) -> Source {
-        Source {
-            id: id.into(),
-            topic: "workflow-events".into(),
-            partition: 1,
-            offset,
-            stable,
-        }
+        Source { id: id.into(), topic: "workflow-events".into(), partition: 1, offset, stable }
     }
 
     #[test]
@@ -160,15 +117,9 @@ mod tests {
         assert!(!senders.is_copy(&key, &source("a", 5, -1)));
         assert!(senders.note(&key, &source("a", 5, -1), true).is_empty());
         assert!(senders.is_copy(&key, &source("a", 5, 2)));
-        assert!(
-            !senders.is_copy(&key, &source("b", 5, 2)),
-            "one fold may put out several"
-        );
+        assert!(!senders.is_copy(&key, &source("b", 5, 2)), "one fold may put out several");
         assert_eq!(senders.note(&key, &source("c", 9, 6), true), ["a"]);
-        assert!(
-            senders.is_copy(&key, &source("b", 5, 6)),
-            "nothing at or below stable is new"
-        );
+        assert!(senders.is_copy(&key, &source("b", 5, 6)), "nothing at or below stable is new");
         assert!(!senders.is_copy(&key, &source("d", 7, 6)));
     }
 }

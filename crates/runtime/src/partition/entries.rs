@@ -74,21 +74,12 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn new(entity: &Arc<str>, part: Part, name: &str) -> Self {
-        Self {
-            entity: Arc::clone(entity),
-            part,
-            name: name.into(),
-        }
+        Self { entity: Arc::clone(entity), part, name: name.into() }
     }
 
     /// As the state topic has it.
     pub(crate) fn to_text(&self) -> String {
-        format!(
-            "{}{SEPARATOR}{}{SEPARATOR}{}",
-            self.entity,
-            self.part.as_str(),
-            self.name
-        )
+        format!("{}{SEPARATOR}{}{SEPARATOR}{}", self.entity, self.part.as_str(), self.name)
     }
 }
 
@@ -182,9 +173,7 @@ impl<P: Processor> Entries<P> {
     /// Every entry, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, Part, &str, &Stored<P>)> {
         self.entities.iter().flat_map(|(entity, names)| {
-            names
-                .iter()
-                .map(move |((part, name), slot)| (entity, *part, &**name, &slot.value))
+            names.iter().map(move |((part, name), slot)| (entity, *part, &**name, &slot.value))
         })
     }
 

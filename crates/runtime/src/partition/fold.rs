@@ -72,12 +72,8 @@ impl<P: Processor> Folding<'_, P> {
         mode: Mode<'_>,
     ) -> Result<Changes<P>, FoldError> {
         let place = self.place(raw);
-        let frame = Frame {
-            ids: self.ids,
-            place: &place,
-            now: self.now,
-            generation: self.generation,
-        };
+        let frame =
+            Frame { ids: self.ids, place: &place, now: self.now, generation: self.generation };
         let mut changes = Changes::default();
         let fact = match fact {
             Ok(fact) => fact,
@@ -97,15 +93,9 @@ impl<P: Processor> Folding<'_, P> {
 
     fn place(&self, raw: &Raw) -> Place {
         let topic = Topic::Log(P::KIND).name();
-        let cause = header(&raw.headers, wire::ID).map_or_else(
-            || format!("{topic}/{}/{}", self.partition, raw.offset),
-            str::to_owned,
-        );
-        Place {
-            partition: self.partition,
-            offset: raw.offset,
-            cause,
-        }
+        let cause = header(&raw.headers, wire::ID)
+            .map_or_else(|| format!("{topic}/{}/{}", self.partition, raw.offset), str::to_owned);
+        Place { partition: self.partition, offset: raw.offset, cause }
     }
 
     fn fact(
@@ -128,20 +118,14 @@ impl<P: Processor> Folding<'_, P> {
                         Mode::Step => Ok(self.read::<P::Fact>(&finished.fact)?),
                         Mode::Fail(failure) | Mode::Bury(failure) => Err(failure.clone()),
                     };
-                    let event = Event::Finished {
-                        call: finished.call,
-                        result,
-                    };
+                    let event = Event::Finished { call: finished.call, result };
                     self.step(event, entity, frame, overlay, mode)?;
                 }
                 Ok(())
             }
             Fact::Failed(failed) => {
                 if self.take_call(entity, &failed.call, overlay) {
-                    let event = Event::Finished {
-                        call: failed.call,
-                        result: Err(failed.failure),
-                    };
+                    let event = Event::Finished { call: failed.call, result: Err(failed.failure) };
                     self.step(event, entity, frame, overlay, mode)?;
                 }
                 Ok(())
@@ -160,13 +144,7 @@ impl<P: Processor> Folding<'_, P> {
                     return Ok(());
                 }
                 overlay.remove(Key::new(entity, Part::Timer, &fired.timer));
-                self.step(
-                    Event::Timer { timer: fired.timer },
-                    entity,
-                    frame,
-                    overlay,
-                    mode,
-                )
+                self.step(Event::Timer { timer: fired.timer }, entity, frame, overlay, mode)
             }
             Fact::Answer(answer) => {
                 let source = wire::source(&raw.headers);
@@ -209,43 +187,23 @@ impl<P: Processor> Folding<'_, P> {
         };
         let subject = self.processor.subject(&request);
         if domain::partition::of_key(entity.as_bytes(), self.partitions) != self.partition {
-            overlay
-                .changes()
-                .outputs
-                .push(forwarded::<P>(admitted, subject));
+            overlay.changes().outputs.push(forwarded::<P>(admitted, subject));
             return Ok(());
         }
         if is_client(&subject) {
             let key = Key::new(entity, Part::Recent, &subject.request_id);
-            if overlay
-                .get(entity, Part::Recent, &subject.request_id)
-                .is_some()
-            {
+            if overlay.get(entity, Part::Recent, &subject.request_id).is_some() {
                 return Ok(());
             }
             overlay.put(key, Stored::Recent(RecentId { since: self.now }));
         }
         if !self.exists(entity, overlay) {
-            let sequence = Sequence {
-                generation: self.generation,
-                number: 0,
-                tenant: subject.tenant,
-            };
-            overlay.put(
-                Key::new(entity, Part::Sequence, ONLY),
-                Stored::Sequence(sequence),
-            );
+            let sequence =
+                Sequence { generation: self.generation, number: 0, tenant: subject.tenant };
+            overlay.put(Key::new(entity, Part::Sequence, ONLY), Stored::Sequence(sequence));
         }
-        let Admitted {
-            version,
-            trace_parent,
-            ..
-        } = admitted;
-        let event = Event::Admitted {
-            request,
-            version,
-            trace_parent,
-        };
+        let Admitted { version, trace_parent, .. } = admitted;
+        let event = Event::Admitted { request, version, trace_parent };
         self.step(event, entity, frame, overlay, mode)?;
         self.early_commands(entity, frame, overlay, mode)
     }
@@ -269,36 +227,18 @@ impl<P: Processor> Folding<'_, P> {
         if known || self.exists(&entity, overlay) {
             return Ok(());
         }
-        let tenant = rejected
-            .tenant
-            .unwrap_or_else(|| domain::request::DEFAULT_TENANT.into());
+        let tenant = rejected.tenant.unwrap_or_else(|| domain::request::DEFAULT_TENANT.into());
         overlay.put(
             Key::new(&entity, Part::Recent, &id),
             Stored::Recent(RecentId { since: self.now }),
         );
-        let sequence = Sequence {
-            generation: self.generation,
-            number: 0,
-            tenant: tenant.clone(),
-        };
-        overlay.put(
-            Key::new(&entity, Part::Sequence, ONLY),
-            Stored::Sequence(sequence),
-        );
-        let mut context = Context {
-            overlay: overlay.reborrow(),
-            frame,
-            entity: &entity,
-        };
+        let sequence = Sequence { generation: self.generation, number: 0, tenant: tenant.clone() };
+        overlay.put(Key::new(&entity, Part::Sequence, ONLY), Stored::Sequence(sequence));
+        let mut context = Context { overlay: overlay.reborrow(), frame, entity: &entity };
         if let Some(origin) = rejected.origin {
             context.answer(failed_answer(id, origin, rejected.failure.clone()), None)?;
         }
-        end_with_failure(
-            &mut context,
-            &rejected.failure,
-            "execution.rejected",
-            &tenant,
-        )?;
+        end_with_failure(&mut context, &rejected.failure, "execution.rejected", &tenant)?;
         Ok(())
     }
 
@@ -337,10 +277,7 @@ impl<P: Processor> Folding<'_, P> {
                 partition: key.partition,
                 offset: source.offset,
             };
-            overlay.put(
-                Key::new(&"".into(), Part::Applied, &source.id),
-                Stored::Applied(applied),
-            );
+            overlay.put(Key::new(&"".into(), Part::Applied, &source.id), Stored::Applied(applied));
         }
         let seen = if copy { Seen::Copy } else { Seen::New };
         overlay.changes().seen = Some((key, source, seen));
@@ -372,14 +309,8 @@ impl<P: Processor> Folding<'_, P> {
         let Some(Stored::Sequence(sequence)) = overlay.get(entity, Part::Sequence, ONLY) else {
             let done = !overlay.names(entity, Part::Recent).is_empty();
             if !done && self.rules.hold(Rule::Q4EarlyCommands) {
-                let early = EarlyCommand {
-                    command: value.to_vec(),
-                    since: self.now,
-                };
-                overlay.put(
-                    Key::new(entity, Part::Early, &command.id),
-                    Stored::Early(early),
-                );
+                let early = EarlyCommand { command: value.to_vec(), since: self.now };
+                overlay.put(Key::new(entity, Part::Early, &command.id), Stored::Early(early));
             }
             return Ok(());
         };
@@ -407,11 +338,7 @@ impl<P: Processor> Folding<'_, P> {
                 Some(Stored::Early(early)) => early.command.clone(),
                 _ => continue,
             };
-            overlay.remove(Key {
-                entity: Arc::clone(entity),
-                part: Part::Early,
-                name,
-            });
+            overlay.remove(Key { entity: Arc::clone(entity), part: Part::Early, name });
             if let Ok(Fact::Command(command)) = self.ids.read_fact(&early) {
                 self.command(command, &early, entity, frame, overlay, mode)?;
             }
@@ -427,11 +354,7 @@ impl<P: Processor> Folding<'_, P> {
         overlay: &mut Overlay<'_, P>,
         mode: Mode<'_>,
     ) -> Result<(), FoldError> {
-        let mut context = Context {
-            overlay: overlay.reborrow(),
-            frame,
-            entity,
-        };
+        let mut context = Context { overlay: overlay.reborrow(), frame, entity };
         match mode {
             Mode::Step => self.processor.step(event, &mut context)?,
             // An entity that has ended needs no second end.
@@ -443,11 +366,8 @@ impl<P: Processor> Folding<'_, P> {
             Mode::Fail(failure) | Mode::Bury(failure) => {
                 let tenant = context.tenant().to_owned();
                 if let Event::Admitted { request, .. } = &event
-                    && let Subject {
-                        request_id,
-                        origin: Some(origin),
-                        ..
-                    } = self.processor.subject(request)
+                    && let Subject { request_id, origin: Some(origin), .. } =
+                        self.processor.subject(request)
                 {
                     context.answer(failed_answer(request_id, origin, failure.clone()), None)?;
                 }
@@ -483,10 +403,7 @@ fn end_with_failure<P: Processor>(
     row_type: &str,
     tenant: &str,
 ) -> Result<(), StepError> {
-    let body = EventBody {
-        error: Some(failure.clone()),
-        ..EventBody::default()
-    };
+    let body = EventBody { error: Some(failure.clone()), ..EventBody::default() };
     context.event(EventType::Failed, body)?;
     let mut row = ExecutionLogRecord::new(row_type, P::KIND, context.entity(), tenant);
     row.status = Some(Terminal::Failed.as_str().into());
@@ -511,10 +428,7 @@ fn failed_answer(request_id: String, origin: domain::request::Origin, failure: F
 }
 
 fn is_client(subject: &Subject) -> bool {
-    subject
-        .origin
-        .as_ref()
-        .is_none_or(|origin| answer_log(origin).is_none())
+    subject.origin.as_ref().is_none_or(|origin| answer_log(origin).is_none())
 }
 
 /// A request that came to a partition that isn't its own: an upstream's partitioner differs from ours, or
@@ -553,20 +467,14 @@ pub(crate) fn dead_letter(
         headers: raw
             .headers
             .iter()
-            .map(|(name, value)| Header {
-                name: name.clone(),
-                value: value.to_vec(),
-            })
+            .map(|(name, value)| Header { name: name.clone(), value: value.to_vec() })
             .collect(),
     }
 }
 
 /// The output that carries a dead letter; its key is the original one, where that is text.
 pub(crate) fn dead_letter_output(ids: &Ids, letter: &DeadLetter) -> Result<Output, String> {
-    let key = letter
-        .key
-        .as_deref()
-        .and_then(|key| std::str::from_utf8(key).ok());
+    let key = letter.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
     Ok(Output {
         topic: Topic::DeadLetters,
         id: format!("{}/dead-letter", letter.id),
@@ -580,9 +488,5 @@ pub(crate) fn dead_letter_output(ids: &Ids, letter: &DeadLetter) -> Result<Outpu
 
 /// The failure that ends an entity whose fold failed for good.
 pub(crate) fn fold_failure(reason: &str) -> Failure {
-    Failure::new(
-        ErrorClass::Internal,
-        "step_failed",
-        format!("the step failed: {reason}"),
-    )
+    Failure::new(ErrorClass::Internal, "step_failed", format!("the step failed: {reason}"))
 }

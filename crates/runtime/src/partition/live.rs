@@ -83,27 +83,13 @@ impl<P: Processor> Partition<P> {
             })?;
             if fact.len() > limit {
                 let message = format!("the outcome has {} bytes, at most {limit}", fact.len());
-                return Err(Failure::new(
-                    ErrorClass::TooLarge,
-                    "outcome_too_large",
-                    message,
-                ));
+                return Err(Failure::new(ErrorClass::TooLarge, "outcome_too_large", message));
             }
             Ok(fact)
         });
         let fact = match framed {
-            Ok(fact) => Fact::Finished(Finished {
-                call,
-                attempt: 1,
-                fence,
-                fact,
-            }),
-            Err(failure) => Fact::Failed(Failed {
-                call,
-                attempt: 1,
-                fence,
-                failure,
-            }),
+            Ok(fact) => Fact::Finished(Finished { call, attempt: 1, fence, fact }),
+            Err(failure) => Fact::Failed(Failed { call, attempt: 1, fence, failure }),
         };
         self.append(now, Some(entity), &fact, Purpose::Append);
     }
@@ -129,14 +115,9 @@ impl<P: Processor> Partition<P> {
             let call = wanted.call.clone();
             let run = self.next_run;
             self.next_run += 1;
-            let running = Running {
-                entity: entity.to_string(),
-                call: name.to_string(),
-                fence,
-            };
+            let running = Running { entity: entity.to_string(), call: name.to_string(), fence };
             self.calls.started((entity, name), run, fence);
-            self.effects
-                .push_back(Effect::StartCall { run, running, call });
+            self.effects.push_back(Effect::StartCall { run, running, call });
         }
     }
 
@@ -149,16 +130,8 @@ impl<P: Processor> Partition<P> {
         while let Some((due, entity, timer)) = self.timers.pop_due(state_time) {
             match self.entries.get(&entity, Part::Timer, &timer) {
                 Some(Stored::Timer(set)) if *set == due => {
-                    let fired = TimerFired {
-                        timer: timer.to_string(),
-                        due,
-                    };
-                    self.append(
-                        now,
-                        Some(&entity),
-                        &Fact::TimerFired(fired),
-                        Purpose::Append,
-                    );
+                    let fired = TimerFired { timer: timer.to_string(), due };
+                    self.append(now, Some(&entity), &Fact::TimerFired(fired), Purpose::Append);
                 }
                 _ => self.timers.forget(due, &entity, &timer),
             }
@@ -207,11 +180,7 @@ impl<P: Processor> Partition<P> {
                 let position = self.position();
                 let entries = self.entries.cut();
                 let rows = std::mem::take(&mut self.rows);
-                self.stage = Stage::Cut(Cut {
-                    entries,
-                    rows,
-                    position,
-                });
+                self.stage = Stage::Cut(Cut { entries, rows, position });
             } else if self.draining && !moved {
                 self.draining = false;
                 self.phase = Phase::Stopped;
@@ -219,9 +188,7 @@ impl<P: Processor> Partition<P> {
             }
         }
         if let Stage::Cut(cut) = &self.stage
-            && (self
-                .outbox
-                .outputs_stand_through(cut.position.log_offset - 1)
+            && (self.outbox.outputs_stand_through(cut.position.log_offset - 1)
                 || !self.rules.hold(Rule::K1Outputs))
         {
             let keys = cut.entries.iter().map(|(key, _)| key.clone()).collect();
@@ -237,11 +204,8 @@ impl<P: Processor> Partition<P> {
     }
 
     pub(super) fn handle_committed(&mut self, now: i64, result: Result<(), CommitError>) {
-        let Stage::Committing {
-            keys,
-            rows,
-            log_offset,
-        } = std::mem::replace(&mut self.stage, Stage::Idle)
+        let Stage::Committing { keys, rows, log_offset } =
+            std::mem::replace(&mut self.stage, Stage::Idle)
         else {
             return;
         };
@@ -275,8 +239,7 @@ impl<P: Processor> Partition<P> {
         let waited = self.outbox.oldest().map_or(0, |sent_at| now - sent_at);
         if waited > self.options.watchdog_ms && !self.watchdog_rang {
             self.watchdog_rang = true;
-            self.effects
-                .push_back(Effect::Alarm(Alarm::SendsStuck(waited)));
+            self.effects.push_back(Effect::Alarm(Alarm::SendsStuck(waited)));
         }
     }
 
@@ -297,10 +260,7 @@ impl<P: Processor> Partition<P> {
             outbox: count(self.outbox.len()),
             entries: self.entries.count(),
             wanted: count(self.entries.wanted()),
-            oldest_ms: self
-                .entries
-                .oldest_wanted()
-                .map_or(0, |since| state_time.since(since)),
+            oldest_ms: self.entries.oldest_wanted().map_or(0, |since| state_time.since(since)),
         }
     }
 

@@ -142,10 +142,7 @@ impl<P: Processor> Survivors<P> {
 
     /// The numbers of the calls that still run, to be aborted when the partition is released.
     pub fn numbers(&self) -> impl Iterator<Item = u64> {
-        self.0
-            .iter()
-            .filter(|(_, run)| run.ended.is_none())
-            .map(|(_, run)| run.number)
+        self.0.iter().filter(|(_, run)| run.ended.is_none()).map(|(_, run)| run.number)
     }
 }
 
@@ -229,22 +226,10 @@ impl<P: Processor> Partition<P> {
         survivors: Survivors<P>,
         now: i64,
     ) -> Self {
-        Self::under(
-            Rules::default(),
-            processor,
-            ids,
-            options,
-            identity,
-            restored,
-            survivors,
-            now,
-        )
+        Self::under(Rules::default(), processor, ids, options, identity, restored, survivors, now)
     }
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the one place where a machine is put together"
-    )]
+    #[allow(clippy::too_many_arguments, reason = "the one place where a machine is put together")]
     pub(crate) fn under(
         rules: Rules,
         processor: Arc<P>,
@@ -255,11 +240,7 @@ impl<P: Processor> Partition<P> {
         survivors: Survivors<P>,
         now: i64,
     ) -> Self {
-        let Restored {
-            entries,
-            senders,
-            position,
-        } = restored;
+        let Restored { entries, senders, position } = restored;
         let fresh = position.is_none();
         let position = position.unwrap_or_else(|| domain::state::Position {
             log_offset: 0,
@@ -353,28 +334,19 @@ impl<P: Processor> Partition<P> {
     /// Takes in something that happened at `now` (monotonic milliseconds).
     pub fn handle(&mut self, now: i64, input: Input<P>) {
         match input {
-            Input::Records {
-                side: Side::Log,
-                epoch,
-                records,
-            } if epoch == self.log_epoch => {
+            Input::Records { side: Side::Log, epoch, records } if epoch == self.log_epoch => {
                 self.held.extend(records);
             }
-            Input::Records {
-                side: Side::Feed,
-                epoch,
-                records,
-            } => {
+            Input::Records { side: Side::Feed, epoch, records } => {
                 self.handle_feed(now, epoch, records);
             }
             Input::Records { .. } => {}
             Input::Sent { seq, sent } => self.handle_sent(now, seq, sent),
             Input::ProducerReplaced => {
                 let again = self.outbox.unacknowledged();
-                self.effects.extend(again.map(|(seq, record)| Effect::Send {
-                    seq,
-                    record: Arc::clone(record),
-                }));
+                self.effects.extend(
+                    again.map(|(seq, record)| Effect::Send { seq, record: Arc::clone(record) }),
+                );
             }
             Input::CallEnded { run, result } => self.handle_call_ended(now, run, result),
             Input::Committed(result) => self.handle_committed(now, result),
@@ -385,10 +357,7 @@ impl<P: Processor> Partition<P> {
                 }
                 self.admission.schema_resolved(id);
             }
-            Input::Confirmed {
-                confirmed,
-                asked_at,
-            } => {
+            Input::Confirmed { confirmed, asked_at } => {
                 self.handle_confirmed(now, confirmed, asked_at);
             }
             Input::ReadFailed { side, reason } => {
@@ -467,10 +436,7 @@ impl<P: Processor> Partition<P> {
         }
         if let Err(error) = &fact {
             let reason = error.to_string();
-            self.effects.push_back(Effect::Alarm(Alarm::Unreadable {
-                offset: raw.offset,
-                reason,
-            }));
+            self.effects.push_back(Effect::Alarm(Alarm::Unreadable { offset: raw.offset, reason }));
         }
         let folding = self.folding(time, now);
         let result = match self.skips.get(&raw.offset) {
@@ -511,11 +477,7 @@ impl<P: Processor> Partition<P> {
             partitions: self.identity.partitions,
             feed_next: self.feed_next,
             generation: self.generation,
-            now: if self.rules.hold(Rule::F1Determinism) {
-                time
-            } else {
-                Millis(now)
-            },
+            now: if self.rules.hold(Rule::F1Determinism) { time } else { Millis(now) },
         }
     }
 
@@ -529,25 +491,13 @@ impl<P: Processor> Partition<P> {
         Some(Failure::new(
             ErrorClass::TooLarge,
             "output_too_large",
-            format!(
-                "{} bytes for {}, at most {limit}",
-                output.value.len(),
-                output.topic.name()
-            ),
+            format!("{} bytes for {}, at most {limit}", output.value.len(), output.topic.name()),
         ))
     }
 
     /// Makes the changes of one fold real, and sends what it puts out.
     fn apply(&mut self, now: i64, raw: &Raw, time: Millis, changes: Changes<P>) {
-        let Changes {
-            writes,
-            outputs,
-            rows,
-            feed_next,
-            seen,
-            gap,
-            early_timer: _,
-        } = changes;
+        let Changes { writes, outputs, rows, feed_next, seen, gap, early_timer: _ } = changes;
         if time > self.state_time || self.time_moved_at == 0 {
             self.time_moved_at = now;
         }
@@ -559,8 +509,7 @@ impl<P: Processor> Partition<P> {
         if let Some((sender, source, seen)) = seen {
             let forget = self.senders.note(&sender, &source, seen == Seen::New);
             for id in forget {
-                self.entries
-                    .remove(&Key::new(&"".into(), Part::Applied, &id));
+                self.entries.remove(&Key::new(&"".into(), Part::Applied, &id));
             }
         }
         if let Some(feed_next) = feed_next {
@@ -590,13 +539,11 @@ impl<P: Processor> Partition<P> {
                 }
             }
             (Part::Wanted, Some(_)) => {
-                self.calls
-                    .look_at((Arc::clone(&key.entity), key.name.clone()));
+                self.calls.look_at((Arc::clone(&key.entity), key.name.clone()));
             }
             (Part::Wanted, None) => {
                 let call = (Arc::clone(&key.entity), key.name.clone());
-                self.effects
-                    .extend(self.calls.release(&call).map(Effect::StopCall));
+                self.effects.extend(self.calls.release(&call).map(Effect::StopCall));
             }
             (Part::Recent, Some(Stored::Recent(recent))) => {
                 self.client_ids.push_back((recent.since, key.clone()));
@@ -618,10 +565,7 @@ impl<P: Processor> Partition<P> {
             (&mut self.client_ids, self.options.client_ids_ms),
             (&mut self.early, self.options.early_commands_ms),
         ] {
-            while queue
-                .front()
-                .is_some_and(|(since, _)| self.state_time.since(*since) > keep)
-            {
+            while queue.front().is_some_and(|(since, _)| self.state_time.since(*since) > keep) {
                 if let Some((_, key)) = queue.pop_front() {
                     self.entries.remove(&key);
                 }
@@ -630,15 +574,7 @@ impl<P: Processor> Partition<P> {
     }
 
     fn send_output(&mut self, now: i64, offset: i64, output: Output) {
-        let Output {
-            topic,
-            id,
-            key,
-            record,
-            tenant,
-            trace_parent,
-            value,
-        } = output;
+        let Output { topic, id, key, record, tenant, trace_parent, value } = output;
         let source = Source {
             id,
             topic: Topic::Log(P::KIND).name().to_owned(),
@@ -685,8 +621,7 @@ impl<P: Processor> Partition<P> {
     /// Stands still until a person has looked.
     fn stop(&mut self, reason: String) {
         self.phase = Phase::Stopped;
-        self.effects
-            .push_back(Effect::Alarm(Alarm::Stopped(reason)));
+        self.effects.push_back(Effect::Alarm(Alarm::Stopped(reason)));
     }
 }
 
@@ -701,9 +636,7 @@ impl<P: Processor> Folding<'_, P> {
         let mut fact = Some(fact);
         let mut last = FoldError::Step(String::new());
         for _ in 0..tries.max(1) {
-            let fact = fact
-                .take()
-                .unwrap_or_else(|| self.ids.read_fact(&raw.value));
+            let fact = fact.take().unwrap_or_else(|| self.ids.read_fact(&raw.value));
             match self.caught(raw, fact, Mode::Step) {
                 Ok(changes) => return Ok(changes),
                 Err(error @ FoldError::UnknownSchema(_)) => return Err(error),

@@ -47,12 +47,7 @@ impl Outbox {
             Purpose::Admission => self.admissions += 1,
             _ => {}
         }
-        self.queue.push_back(Unacked {
-            record,
-            purpose,
-            sent_at: now,
-            done: false,
-        });
+        self.queue.push_back(Unacked { record, purpose, sent_at: now, done: false });
         self.first + self.queue.len() as u64 - 1
     }
 
@@ -91,9 +86,7 @@ impl Outbox {
 
     /// Whether every output of inputs up to `offset` is acknowledged.
     pub(crate) fn outputs_stand_through(&self, offset: i64) -> bool {
-        self.outputs
-            .first_key_value()
-            .is_none_or(|(first, _)| *first > offset)
+        self.outputs.first_key_value().is_none_or(|(first, _)| *first > offset)
     }
 
     /// Whether every `Admitted` and `Rejected` of ours is acknowledged.

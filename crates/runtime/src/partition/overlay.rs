@@ -61,10 +61,7 @@ impl<'a, P: Processor> Overlay<'a, P> {
 
     /// The same overlay for a shorter time.
     pub(crate) fn reborrow(&mut self) -> Overlay<'_, P> {
-        Overlay {
-            base: self.base,
-            changes: self.changes,
-        }
+        Overlay { base: self.base, changes: self.changes }
     }
 
     pub(crate) fn changes(&mut self) -> &mut Changes<P> {
@@ -111,19 +108,9 @@ impl<'a, P: Processor> Overlay<'a, P> {
 
     /// Removes everything of an entity but the ids that it took.
     pub(crate) fn finish(&mut self, entity: &Arc<str>) {
-        for part in [
-            Part::Entry,
-            Part::Wanted,
-            Part::Timer,
-            Part::Sequence,
-            Part::Command,
-        ] {
+        for part in [Part::Entry, Part::Wanted, Part::Timer, Part::Sequence, Part::Command] {
             for name in self.names(entity, part) {
-                self.remove(Key {
-                    entity: Arc::clone(entity),
-                    part,
-                    name,
-                });
+                self.remove(Key { entity: Arc::clone(entity), part, name });
             }
         }
     }

@@ -103,11 +103,7 @@ impl<P: Processor> Restored<P> {
         if let Some(position) = &position {
             senders.restore(position.senders.clone());
         }
-        Ok(Self {
-            entries,
-            senders,
-            position,
-        })
+        Ok(Self { entries, senders, position })
     }
 }
 
@@ -134,14 +130,7 @@ fn entry<P: Processor>(
         Part::Recent | Part::Command => Stored::Recent(read::<RecentId>(key, value, ids)?),
         Part::Early => Stored::Early(read::<EarlyCommand>(key, value, ids)?),
     };
-    Ok((
-        Key {
-            entity: entity.into(),
-            part,
-            name: name.into(),
-        },
-        stored,
-    ))
+    Ok((Key { entity: entity.into(), part, name: name.into() }, stored))
 }
 
 fn read<R: schemas::Record>(key: &str, value: &[u8], ids: &Ids) -> Result<R, RestoreError> {
@@ -152,8 +141,5 @@ fn read<R: schemas::Record>(key: &str, value: &[u8], ids: &Ids) -> Result<R, Res
 }
 
 fn damaged(key: &str, why: &str) -> RestoreError {
-    RestoreError::Damaged {
-        key: key.replace(SEPARATOR, "/"),
-        why: why.to_owned(),
-    }
+    RestoreError::Damaged { key: key.replace(SEPARATOR, "/"), why: why.to_owned() }
 }

@@ -5,10 +5,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
     not(test),
-    allow(
-        dead_code,
-        reason = "outside tests a rule is only a name at the place it guards"
-    )
+    allow(dead_code, reason = "outside tests a rule is only a name at the place it guards")
 )]
 pub(crate) enum Rule {
     /// A step sees state, event and state time, nothing else.

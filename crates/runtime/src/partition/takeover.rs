@@ -66,16 +66,8 @@ impl<P: Processor> Partition<P> {
     pub(super) fn commit_position(&mut self) {
         let position = self.position();
         let log_offset = position.log_offset;
-        self.stage = Stage::Committing {
-            keys: Vec::new(),
-            rows: Vec::new(),
-            log_offset,
-        };
-        let cut = Cut {
-            entries: Vec::new(),
-            rows: Vec::new(),
-            position,
-        };
+        self.stage = Stage::Committing { keys: Vec::new(), rows: Vec::new(), log_offset };
+        let cut = Cut { entries: Vec::new(), rows: Vec::new(), position };
         self.effects.push_back(Effect::Commit(cut));
     }
 
@@ -90,11 +82,7 @@ impl<P: Processor> Partition<P> {
     fn start_log(&mut self) {
         self.log_epoch = (self.identity.incarnation << 32) + 1;
         let offset = (self.log_next > 0).then_some(self.log_next);
-        self.effects.push_back(Effect::Start {
-            side: Side::Log,
-            offset,
-            epoch: self.log_epoch,
-        });
+        self.effects.push_back(Effect::Start { side: Side::Log, offset, epoch: self.log_epoch });
     }
 
     /// Our `TakenOver` stands at this offset.
@@ -113,10 +101,7 @@ impl<P: Processor> Partition<P> {
                 self.start_log();
             } else {
                 self.phase = Phase::Scanning;
-                self.effects.push_back(Effect::Scan {
-                    from: self.log_next,
-                    to: offset,
-                });
+                self.effects.push_back(Effect::Scan { from: self.log_next, to: offset });
             }
         } else if let Some(stuck) = &self.stuck {
             // A second take-over was written because another owner's stood before our `Skipped`.
@@ -132,14 +117,10 @@ impl<P: Processor> Partition<P> {
             self.phase = Phase::CatchingUp;
             self.start_log();
         } else if let Some(stuck) = self.stuck.take() {
-            match skips
-                .into_iter()
-                .find(|(offset, _)| *offset == stuck.offset)
-            {
+            match skips.into_iter().find(|(offset, _)| *offset == stuck.offset) {
                 Some((offset, reason)) => {
                     self.skips.insert(offset, reason.clone());
-                    self.effects
-                        .push_back(Effect::Alarm(Alarm::Skipped { offset, reason }));
+                    self.effects.push_back(Effect::Alarm(Alarm::Skipped { offset, reason }));
                 }
                 None => {
                     self.stuck = Some(stuck);
@@ -160,11 +141,7 @@ impl<P: Processor> Partition<P> {
                     fence_owner.insert(raw.offset, taken.owner.clone());
                     latest = Some((raw.offset, taken.owner));
                 }
-                Ok(Fact::Skipped(Skipped {
-                    offset,
-                    fence,
-                    reason,
-                })) => {
+                Ok(Fact::Skipped(Skipped { offset, fence, reason })) => {
                     let stands = latest.as_ref().is_none_or(|(_, owner)| {
                         fence_owner.get(&fence).is_some_and(|by| by == owner)
                             || (fence == self.appended_fence && *owner == self.identity.owner)
@@ -183,21 +160,14 @@ impl<P: Processor> Partition<P> {
     pub(super) fn become_stuck(&mut self, now: i64, raw: Raw, reason: String) {
         let offset = raw.offset;
         self.held.push_front(raw);
-        self.stuck = Some(Stuck {
-            offset,
-            reason: reason.clone(),
-        });
+        self.stuck = Some(Stuck { offset, reason: reason.clone() });
         if self.rules.hold(Rule::F7Skip) {
             self.append_skipped(now, offset, reason);
         }
     }
 
     fn append_skipped(&mut self, now: i64, offset: i64, reason: String) {
-        let skipped = Skipped {
-            offset,
-            fence: self.appended_fence,
-            reason,
-        };
+        let skipped = Skipped { offset, fence: self.appended_fence, reason };
         self.append(now, None, &Fact::Skipped(skipped), Purpose::Skipped(offset));
     }
 

@@ -41,8 +41,7 @@ impl Timers {
     /// A firing was folded, or the timer is gone.
     pub(crate) fn forget(&mut self, due: Millis, entity: &Arc<str>, timer: &str) {
         if !self.appended.is_empty() {
-            self.appended
-                .remove(&(due, Arc::clone(entity), timer.into()));
+            self.appended.remove(&(due, Arc::clone(entity), timer.into()));
         }
     }
 }

@@ -49,9 +49,7 @@ pub(crate) fn headers(
 
 /// The source of a record that another fold put out; `None` for everybody else's records.
 pub(crate) fn source(headers: &Headers) -> Option<Source> {
-    let (topic, partition) = header(headers, SOURCE)?
-        .strip_prefix('/')?
-        .rsplit_once('/')?;
+    let (topic, partition) = header(headers, SOURCE)?.strip_prefix('/')?.rsplit_once('/')?;
     Some(Source {
         id: header(headers, ID)?.to_owned(),
         topic: topic.to_owned(),

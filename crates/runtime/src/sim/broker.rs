@@ -59,10 +59,7 @@ pub(super) struct Broker {
 
 impl Broker {
     pub(super) fn set_up(genesis: &Bytes) -> Self {
-        let mut broker = Self {
-            time: 1_000_000,
-            ..Self::default()
-        };
+        let mut broker = Self { time: 1_000_000, ..Self::default() };
         for kind in [Kind::Workflow, Kind::Model] {
             for partition in 0..PARTITIONS {
                 let entry = (Bytes::from(genesis_key()), Some(genesis.clone()));
@@ -89,15 +86,8 @@ impl Broker {
     }
 
     pub(super) fn read(&self, topic: Topic, partition: i32, from: i64, most: usize) -> Vec<Raw> {
-        let log = self
-            .topics
-            .get(&(topic, partition))
-            .map_or(&[][..], Vec::as_slice);
-        log.iter()
-            .skip(from.max(0) as usize)
-            .take(most)
-            .cloned()
-            .collect()
+        let log = self.topics.get(&(topic, partition)).map_or(&[][..], Vec::as_slice);
+        log.iter().skip(from.max(0) as usize).take(most).cloned().collect()
     }
 
     pub(super) fn all(&self, topic: Topic) -> impl Iterator<Item = &Raw> {
@@ -108,9 +98,13 @@ impl Broker {
     }
 
     pub(super) fn end(&self, topic: Topic, partition: i32) -> i64 {
-        self.topics
-            .get(&(topic, partition))
-            .map_or(0, |log| log.len() as i64)
+        self.topics.get(&(topic, partition)).map_or(0, |log| log.len() as i64)
+    }
+
+    /// A copy of the topics, with the state as it was in the beginning.
+    pub(super) fn anew(&self, genesis: &Bytes) -> Self {
+        let fresh = Self::set_up(genesis);
+        Self { time: self.time, topics: self.topics.clone(), ..fresh }
     }
 
     /// `init_transactions`: whoever did it before is fenced.
@@ -136,12 +130,8 @@ impl Broker {
             return Err(CommitError::Fenced("a newer epoch".into()));
         }
         if matches!(luck, CommitLuck::Good | CommitLuck::UnknownStands) {
-            self.state
-                .entry((kind, partition))
-                .or_default()
-                .extend(batch.entries);
-            self.rows
-                .extend(batch.rows.into_iter().map(|(_, value)| value));
+            self.state.entry((kind, partition)).or_default().extend(batch.entries);
+            self.rows.extend(batch.rows.into_iter().map(|(_, value)| value));
         }
         match luck {
             CommitLuck::Good => Ok(()),
@@ -166,10 +156,7 @@ impl Broker {
     /// Somebody empties a state partition.
     pub(super) fn wipe(&mut self, kind: Kind, partition: i32) {
         if let Some(state) = self.state.insert((kind, partition), Vec::new()) {
-            self.wiped
-                .entry((kind, partition))
-                .or_default()
-                .extend(state);
+            self.wiped.entry((kind, partition)).or_default().extend(state);
         }
     }
 

@@ -27,7 +27,7 @@ use domain::topic::{Kind, Topic};
 use schemas::Ids;
 
 use self::broker::{Broker, PARTITIONS, Rng};
-use self::programs::{Child, INVALID, PANIC, POISON, Parent};
+use self::programs::{Child, INVALID, PANIC, POISON, Parent, Program};
 use self::seat::{Over, Seat, Told};
 use crate::partition::Options;
 use crate::partition::rules::{Rule, Rules};
@@ -40,6 +40,14 @@ const STEPS: usize = 1_200;
 
 /// How many things may happen until a healed world is quiet (invariant I11).
 const HEALING_STEPS: usize = 60_000;
+
+/// Where outputs of folds go.
+const CHAINED: [Topic; 4] = [
+    Topic::Results,
+    Topic::Feed(Kind::Model),
+    Topic::Feed(Kind::Workflow),
+    Topic::Log(Kind::Workflow),
+];
 
 /// What went wrong under a seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +67,10 @@ struct World {
     ids: Ids,
     options: Options,
     rules: Rules,
+    genesis: Bytes,
+    program: Program,
+    /// In some seeds a second program is deployed after this many steps.
+    deploy_at: Option<usize>,
     parents: Vec<Seat<Parent>>,
     children: Vec<Seat<Child>>,
     owners: BTreeMap<(Kind, i32), u64>,
@@ -77,11 +89,7 @@ struct World {
 /// Runs one seed.
 fn run(seed: u64, without: Option<Rule>, lines: bool) -> (Ended, String) {
     let ids = Ids::for_tests();
-    let genesis = Genesis {
-        topic: "t".into(),
-        partition: 0,
-        created: Millis(0),
-    };
+    let genesis = Genesis { topic: "t".into(), partition: 0, created: Millis(0) };
     let genesis = Bytes::from(ids.frame(&genesis).expect("it is registered"));
     let mut world = World {
         rng: Rng(seed),
@@ -105,6 +113,9 @@ fn run(seed: u64, without: Option<Rule>, lines: bool) -> (Ended, String) {
             watchdog_ms: 10_000,
         },
         rules: Rules { without },
+        genesis: genesis.clone(),
+        program: Program::First,
+        deploy_at: (seed % 3 == 0).then_some(STEPS / 2),
         parents: Vec::new(),
         children: Vec::new(),
         owners: BTreeMap::new(),
@@ -120,11 +131,7 @@ fn run(seed: u64, without: Option<Rule>, lines: bool) -> (Ended, String) {
         lines: lines.then(String::new),
     };
     let result = world.live();
-    let ended = Ended {
-        trace: world.trace,
-        result,
-        take_overs: world.next_seat as usize,
-    };
+    let ended = Ended { trace: world.trace, result, take_overs: world.next_seat as usize };
     (ended, world.lines.unwrap_or_default())
 }
 
@@ -135,7 +142,11 @@ impl World {
                 self.seat(kind, partition);
             }
         }
-        for _ in 0..STEPS {
+        for step in 0..STEPS {
+            if self.deploy_at == Some(step) {
+                self.note("a second program is deployed");
+                self.program = Program::Second;
+            }
             self.anything();
             if let Some(broken) = self.broken.take() {
                 return Err(Broken(broken));
@@ -186,11 +197,7 @@ impl World {
             self.next_request += 1;
             self.next_request
         };
-        let kind = if number % 3 == 0 {
-            Kind::Model
-        } else {
-            Kind::Workflow
-        };
+        let kind = if number % 3 == 0 { Kind::Model } else { Kind::Workflow };
         let id = format!("r{number}");
         let body = match number % 13 {
             5 => INVALID,
@@ -211,13 +218,7 @@ impl World {
             let value = value.slice(..value.len() - 1);
             let key = key.clone();
             let headers = Vec::new();
-            self.broker.append(&Outgoing {
-                topic,
-                partition: None,
-                key,
-                value,
-                headers,
-            });
+            self.broker.append(&Outgoing { topic, partition: None, key, value, headers });
         }
         if !again && self.rng.percent(10) {
             self.cancel(kind, &id);
@@ -227,24 +228,14 @@ impl World {
             }
         }
         self.note(&format!("publish {id} {body}"));
-        self.broker.append(&Outgoing {
-            topic,
-            partition,
-            key,
-            value,
-            headers,
-        });
+        self.broker.append(&Outgoing { topic, partition, key, value, headers });
         self.history.accepted.insert(id);
     }
 
     /// Somebody cancels a request.
     fn command(&mut self) {
         let number = 1 + self.rng.below(self.next_request.max(1) as usize);
-        let kind = if number % 3 == 0 {
-            Kind::Model
-        } else {
-            Kind::Workflow
-        };
+        let kind = if number % 3 == 0 { Kind::Model } else { Kind::Workflow };
         if self.next_request > 0 {
             self.cancel(kind, &format!("r{number}"));
         }
@@ -257,10 +248,7 @@ impl World {
             tenant: domain::request::DEFAULT_TENANT.into(),
             order: Order::Cancel { reason: None },
         };
-        let value = self
-            .ids
-            .frame_fact(&Fact::Command(command))
-            .expect("it is registered");
+        let value = self.ids.frame_fact(&Fact::Command(command)).expect("it is registered");
         self.broker.append(&Outgoing {
             topic: Topic::Log(kind),
             partition: None,
@@ -304,20 +292,11 @@ impl World {
     }
 
     fn hear(&mut self, told: Told, kind: Kind, partition: i32, seat: u64, owner: bool) -> bool {
-        let Told {
-            started,
-            over,
-            ghosts,
-            broken,
-        } = told;
+        let Told { started, over, ghosts, broken } = told;
         for (call, fence) in started {
             self.note(&format!("{seat} calls {call} under {fence}"));
             if !owner {
-                *self
-                    .history
-                    .repeats_allowed
-                    .entry(call.clone())
-                    .or_default() += 1;
+                *self.history.repeats_allowed.entry(call.clone()).or_default() += 1;
             }
             let by = *self.fences.entry((call.clone(), fence)).or_insert(seat);
             if by != seat {
@@ -380,10 +359,7 @@ impl World {
     /// Calls of this partition whose end doesn't stand in the log may be made once more.
     fn allow_repeats<P: Processor>(&mut self, partition: i32) {
         let mut finished = BTreeSet::new();
-        for raw in self
-            .broker
-            .read(Topic::Log(P::KIND), partition, 0, usize::MAX)
-        {
+        for raw in self.broker.read(Topic::Log(P::KIND), partition, 0, usize::MAX) {
             if let (Some(key), Ok(Fact::Finished(_) | Fact::Failed(_))) =
                 (&raw.key, self.ids.read_fact(&raw.value))
             {
@@ -394,22 +370,14 @@ impl World {
             let entity = call.split('/').next().unwrap_or_default();
             let here = domain::partition::of_key(entity.as_bytes(), PARTITIONS) == partition;
             if here && P::KIND == Kind::Model && !finished.contains(entity) {
-                *self
-                    .history
-                    .repeats_allowed
-                    .entry(call.clone())
-                    .or_default() += 1;
+                *self.history.repeats_allowed.entry(call.clone()).or_default() += 1;
             }
         }
     }
 
     /// The group gives a partition to another process; the old one doesn't know.
     fn replace(&mut self) {
-        let kind = if self.rng.percent(50) {
-            Kind::Workflow
-        } else {
-            Kind::Model
-        };
+        let kind = if self.rng.percent(50) { Kind::Workflow } else { Kind::Model };
         let partition = self.rng.below(PARTITIONS as usize) as i32;
         self.note(&format!("{kind:?}/{partition} is given away"));
         match kind {
@@ -442,11 +410,7 @@ impl World {
         if self.wiped.is_some() {
             return;
         }
-        let kind = if self.rng.percent(50) {
-            Kind::Workflow
-        } else {
-            Kind::Model
-        };
+        let kind = if self.rng.percent(50) { Kind::Workflow } else { Kind::Model };
         let partition = self.rng.below(PARTITIONS as usize) as i32;
         self.note(&format!("{kind:?}/{partition} is emptied"));
         // While nobody is seated: an owner's next checkpoint would stand beside what is missing.
@@ -487,18 +451,79 @@ impl World {
         let id = self.next_seat;
         self.next_seat += 1;
         self.owners.insert((kind, partition), id);
-        let (ids, options, rules) = (self.ids.clone(), self.options.clone(), self.rules);
         match kind {
             Kind::Model => {
-                let child = Arc::new(Child);
-                self.children
-                    .push(Seat::new(id, partition, child, ids, options, rules));
+                let seat = self.seat_of(id, partition, Child, self.options.clone());
+                self.children.push(seat);
             }
             _ => {
-                let parent = Arc::new(Parent);
-                self.parents
-                    .push(Seat::new(id, partition, parent, ids, options, rules));
+                let parent = Parent(self.program);
+                let seat = self.seat_of(id, partition, parent, self.options.clone());
+                self.parents.push(seat);
             }
+        }
+    }
+
+    fn seat_of<P: Processor<Fact = ModelOutcome>>(
+        &self,
+        id: u64,
+        partition: i32,
+        processor: P,
+        options: Options,
+    ) -> Seat<P> {
+        let ids = self.ids.clone();
+        Seat::new(id, partition, Arc::new(processor), ids, options, self.rules, self.program)
+    }
+
+    /// Folding a whole log again, by an owner that never was before, puts out the same (invariant I13).
+    fn fold_again(&mut self) -> Result<(), Broken> {
+        let patient = Options {
+            max_unchecked: i64::MAX,
+            max_outbox: usize::MAX,
+            checkpoint_max_ms: i64::MAX,
+            checkpoint_min_ms: i64::MAX,
+            ..self.options.clone()
+        };
+        for partition in 0..PARTITIONS {
+            let mut broker = self.broker.anew(&self.genesis);
+            let id = self.next_seat;
+            let child = self.seat_of(id, partition, Child, patient.clone());
+            let of_child = child.fold_again(&mut broker, &mut self.rng);
+            let parent = self.seat_of(id, partition, Parent(self.program), patient.clone());
+            let of_parent = parent.fold_again(&mut broker, &mut self.rng);
+            self.compare(Topic::Log(Kind::Model), partition, &of_child)?;
+            self.compare(Topic::Log(Kind::Workflow), partition, &of_parent)?;
+        }
+        Ok(())
+    }
+
+    /// What the folds of one log partition put out, then and now.
+    fn compare(&self, log: Topic, partition: i32, again: &[Arc<Outgoing>]) -> Result<(), Broken> {
+        let mut then = BTreeMap::new();
+        for topic in CHAINED {
+            for raw in self.broker.all(topic) {
+                let here = |source: &domain::fact::Source| {
+                    source.topic == log.name() && source.partition == partition
+                };
+                if let Some(source) = wire::source(&raw.headers).filter(here) {
+                    then.insert((topic, source.id), raw.value.clone());
+                }
+            }
+        }
+        let mut now = BTreeMap::new();
+        for record in again.iter().filter(|record| CHAINED.contains(&record.topic)) {
+            if let Some(source) = wire::source(&record.headers) {
+                now.insert((record.topic, source.id), record.value.clone());
+            }
+        }
+        let differs = then
+            .iter()
+            .find(|(id, value)| now.get(*id) != Some(value))
+            .map(|(id, _)| id)
+            .or_else(|| now.keys().find(|id| !then.contains_key(*id)));
+        match differs {
+            None => Ok(()),
+            Some((topic, id)) => Err(Broken(format!("I13: {id} on {topic:?} is another now"))),
         }
     }
 
@@ -523,20 +548,12 @@ impl World {
         let parents = self.parents.iter().map(|seat| seat.unrest(&self.broker));
         let children = self.children.iter().map(|seat| seat.unrest(&self.broker));
         let unrest: Vec<String> = parents.chain(children).flatten().collect();
-        Err(Broken(format!(
-            "I11: no quiet after healing: {}",
-            unrest.join("; ")
-        )))
+        Err(Broken(format!("I11: no quiet after healing: {}", unrest.join("; "))))
     }
 
     fn is_quiet(&self) -> bool {
-        self.parents
-            .iter()
-            .all(|seat| seat.unrest(&self.broker).is_none())
-            && self
-                .children
-                .iter()
-                .all(|seat| seat.unrest(&self.broker).is_none())
+        self.parents.iter().all(|seat| seat.unrest(&self.broker).is_none())
+            && self.children.iter().all(|seat| seat.unrest(&self.broker).is_none())
             && self.ghosts.is_empty()
     }
 
@@ -544,9 +561,7 @@ impl World {
     fn judge(&mut self) -> Result<(), Broken> {
         let ids = &self.ids;
         for raw in self.broker.all(Topic::Results) {
-            let event = ids
-                .read::<ExecutionEvent>(&raw.value)
-                .expect("our own event");
+            let event = ids.read::<ExecutionEvent>(&raw.value).expect("our own event");
             self.history.events.push(event);
         }
         let mut lateness = Vec::new();
@@ -557,28 +572,14 @@ impl World {
                 *self.history.answers_consumed.entry(child).or_default() += 1;
             }
             lateness.extend(row.timer_lateness_ms);
-            self.history
-                .rows
-                .push((row.event_id, row.execution_id, row.event_type));
+            self.history.rows.push((row.event_id, row.execution_id, row.event_type));
         }
-        let chained = [
-            Topic::Results,
-            Topic::Feed(Kind::Model),
-            Topic::Feed(Kind::Workflow),
-            Topic::Log(Kind::Workflow),
-        ];
-        for topic in chained {
+        for topic in CHAINED {
             for raw in self.broker.all(topic) {
                 if wire::source(&raw.headers).is_some() {
-                    let id = header(&raw.headers, wire::ID)
-                        .unwrap_or_default()
-                        .to_owned();
+                    let id = header(&raw.headers, wire::ID).unwrap_or_default().to_owned();
                     let value = raw.value.to_vec();
-                    self.history.outputs.push(Copyable {
-                        topic: topic.name().into(),
-                        id,
-                        value,
-                    });
+                    self.history.outputs.push(Copyable { topic: topic.name().into(), id, value });
                 }
             }
         }
@@ -588,16 +589,13 @@ impl World {
         }
         let seen = invariants::as_clients_see(&self.history.events);
         for id in &self.cancelled_early {
-            let ended = seen
-                .get(id)
-                .and_then(|events| events.last())
-                .map(|last| last.event_type);
+            let ended = seen.get(id).and_then(|events| events.last()).map(|last| last.event_type);
             if ended == Some(EventType::Succeeded) {
                 return Err(Broken(format!(
                     "I7: {id} was cancelled before it came, and succeeded"
                 )));
             }
         }
-        Ok(())
+        if self.program == Program::First { self.fold_again() } else { Ok(()) }
     }
 }

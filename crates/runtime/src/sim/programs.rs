@@ -37,11 +37,7 @@ fn subject(request: &ModelRequest) -> Subject {
 fn admit(request: &ModelRequest) -> Result<Option<i32>, Refusal> {
     if request.body == INVALID {
         let class = domain::answer::ErrorClass::Invalid;
-        return Err(Refusal::Invalid(Failure::new(
-            class,
-            "invalid",
-            "says so itself",
-        )));
+        return Err(Refusal::Invalid(Failure::new(class, "invalid", "says so itself")));
     }
     Ok(Some(1))
 }
@@ -79,33 +75,47 @@ fn end<P: Processor>(
         Terminal::Cancelled => EventType::Cancelled,
         Terminal::TimedOut => EventType::TimedOut,
     };
-    context.event(
-        event_type,
-        EventBody {
-            error: failure.clone(),
-            ..EventBody::default()
-        },
-    )?;
+    context.event(event_type, EventBody { error: failure.clone(), ..EventBody::default() })?;
     let row = row(context, status.as_str());
     context.log(row);
     if let Some(origin) = origin {
-        context.answer(Answer {
-            request_id: context.entity().to_owned(),
-            origin,
-            status,
-            output: None,
-            output_media_type: domain::request::JSON.into(),
-            failure,
-            usage: None,
-            cost: None,
-        }, None)?;
+        context.answer(
+            Answer {
+                request_id: context.entity().to_owned(),
+                origin,
+                status,
+                output: None,
+                output_media_type: domain::request::JSON.into(),
+                failure,
+                usage: None,
+                cost: None,
+            },
+            None,
+        )?;
     }
     context.finish();
     Ok(())
 }
 
+/// Which program folds: the second one asks a child more, and waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Program {
+    First,
+    Second,
+}
+
+impl Program {
+    /// Its fingerprint.
+    pub(super) fn fingerprint(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Second => "second",
+        }
+    }
+}
+
 /// Asks as many children as its request's priority says, and ends when all have answered.
-pub(super) struct Parent;
+pub(super) struct Parent(pub(super) Program);
 
 impl Processor for Parent {
     const KIND: Kind = Kind::Workflow;
@@ -133,23 +143,17 @@ impl Processor for Parent {
                 context.event(EventType::Admitted, EventBody::default())?;
                 let row = row(context, "admitted");
                 context.log(row);
-                for nth in 1..=request.priority {
+                let more = i32::from(self.0 == Program::Second && request.priority > 0);
+                for nth in 1..=request.priority + more {
                     let step = format!("child-{nth}");
                     let id = domain::id::derived(context.entity(), &step, 1);
                     let mut child = ModelRequest::new(&id, "m", "ok");
                     child.tenant.clone_from(&request.tenant);
                     let id_of_parent = context.entity().to_owned();
                     let kind = OriginKind::Workflow;
-                    child.origin = Some(Origin {
-                        kind,
-                        id: id_of_parent,
-                        step,
-                        attempt: 1,
-                    });
+                    child.origin = Some(Origin { kind, id: id_of_parent, step, attempt: 1 });
                     // Its content depends on all that a step sees: so a copy that differs shows.
-                    child
-                        .labels
-                        .insert("asked_at".into(), context.now().0.to_string());
+                    child.labels.insert("asked_at".into(), context.now().0.to_string());
                     context.request(Kind::Model, &id, None, &child)?;
                     context.put(&format!("child-{nth}"), kept(&child, context.now()));
                 }
@@ -212,22 +216,11 @@ impl Processor for Child {
 
     fn step(&self, event: Event<Self>, context: &mut Context<'_, Self>) -> Result<(), StepError> {
         match event {
-            Event::Admitted {
-                request,
-                version,
-                trace_parent,
-            } => {
+            Event::Admitted { request, version, trace_parent } => {
                 context.event(EventType::Admitted, EventBody::default())?;
                 context.put("call", kept(&request, context.now()));
                 context.set_timer("deadline", context.now().plus(20_000));
-                context.want(
-                    "call",
-                    WantedModelCall {
-                        request,
-                        version,
-                        trace_parent,
-                    },
-                );
+                context.want("call", WantedModelCall { request, version, trace_parent });
                 Ok(())
             }
             Event::Finished { result, .. } => {
@@ -235,13 +228,8 @@ impl Processor for Child {
                 match result {
                     Ok(outcome) if outcome.body == HUGE => {
                         let data = Some("x".repeat(4_096));
-                        context.event(
-                            EventType::Started,
-                            EventBody {
-                                data,
-                                ..EventBody::default()
-                            },
-                        )
+                        context
+                            .event(EventType::Started, EventBody { data, ..EventBody::default() })
                     }
                     Ok(_) => end(context, origin, Terminal::Succeeded, None),
                     Err(failure) => end(context, origin, Terminal::Failed, Some(failure)),

@@ -9,7 +9,7 @@ use domain::topic::Topic;
 use schemas::Ids;
 
 use super::broker::{Broker, CommitLuck, PARTITIONS, Rng};
-use super::programs::HUGE;
+use super::programs::{HUGE, Program};
 use crate::partition::effects::{Alarm, Cut, Effect, Input};
 use crate::partition::rules::{Rule, Rules};
 use crate::partition::{Identity, Options, Partition, RestoreError, Restored, Survivors};
@@ -60,6 +60,7 @@ pub(super) struct Seat<P: Processor> {
     ids: Ids,
     options: Options,
     rules: Rules,
+    program: Program,
     incarnation: u64,
     machine: Option<Partition<P>>,
     survivors: Survivors<P>,
@@ -83,6 +84,7 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
         ids: Ids,
         options: Options,
         rules: Rules,
+        program: Program,
     ) -> Self {
         Self {
             id,
@@ -91,6 +93,7 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
             ids,
             options,
             rules,
+            program,
             incarnation: id * 1_000,
             machine: None,
             survivors: Survivors::default(),
@@ -130,20 +133,12 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
 
     /// What is still on its way here; `None`: nothing.
     pub(super) fn unrest(&self, broker: &Broker) -> Option<String> {
-        let gauges = self
-            .machine
-            .as_ref()
-            .map(|machine| machine.gauges(broker.time));
+        let gauges = self.machine.as_ref().map(|machine| machine.gauges(broker.time));
         let still = gauges.is_some_and(|g| g.outbox + g.wanted + g.unchecked + g.held == 0);
         let left = |side: Side, topic: Topic| {
-            self.reading
-                .get(&side)
-                .map(|reading| broker.end(topic, self.partition) - reading.next)
+            self.reading.get(&side).map(|reading| broker.end(topic, self.partition) - reading.next)
         };
-        let left = (
-            left(Side::Log, Topic::Log(P::KIND)),
-            left(Side::Feed, Topic::Feed(P::KIND)),
-        );
+        let left = (left(Side::Log, Topic::Log(P::KIND)), left(Side::Feed, Topic::Feed(P::KIND)));
         let sends = self.in_flight.len() + self.acks.len();
         let quiet = still && left == (Some(0), Some(0)) && sends == 0 && self.jobs.is_empty();
         (!quiet).then(|| {
@@ -152,6 +147,30 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
             let jobs = self.jobs.len();
             format!("{id} {kind}/{partition} {gauges:?} unread {left:?} sends {sends} jobs {jobs}")
         })
+    }
+
+    /// Folds the whole log again as an owner that never was before, and returns what it puts out
+    /// (invariant I13). `broker` is a copy whose state is empty.
+    pub(super) fn fold_again(mut self, broker: &mut Broker, rng: &mut Rng) -> Vec<Arc<Outgoing>> {
+        let mut told = Told::default();
+        let mut outputs = Vec::new();
+        let end = broker.end(Topic::Log(P::KIND), self.partition);
+        while self.reading.get(&Side::Log).is_none_or(|reading| reading.next < end) {
+            self.work(broker, rng, true, false, &mut told);
+            // Its own appends go nowhere but for the take-over, which it has to read.
+            while let Some((seq, record)) = self.in_flight.pop_front() {
+                let offset = if record.topic == Topic::Log(P::KIND) {
+                    broker.append(&record)
+                } else {
+                    outputs.push(Arc::clone(&record));
+                    0
+                };
+                self.handle(broker, Input::Sent { seq, sent: Sent::At(offset) }, &mut told);
+            }
+            self.read(broker, Side::Log, 8, &mut told);
+        }
+        outputs.extend(self.in_flight.drain(..).map(|(_, record)| record));
+        outputs
     }
 
     fn handle(&mut self, broker: &Broker, input: Input<P>, told: &mut Told) {
@@ -172,20 +191,9 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
                         machine.handle(broker.time, Input::ProducerReplaced);
                     }
                 }
-                Effect::Start {
-                    side,
-                    offset,
-                    epoch,
-                } => {
+                Effect::Start { side, offset, epoch } => {
                     let next = offset.unwrap_or(0);
-                    self.reading.insert(
-                        side,
-                        Reading {
-                            next,
-                            epoch,
-                            paused: false,
-                        },
-                    );
+                    self.reading.insert(side, Reading { next, epoch, paused: false });
                 }
                 Effect::Pause(side) => self.pause(side, true),
                 Effect::Resume(side) => self.pause(side, false),
@@ -245,8 +253,7 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
     /// The producer is gone; what it had on its way may still arrive.
     pub(super) fn abandon_sends(&mut self, told: &mut Told) {
         let whole = self.in_flight.drain(..).map(|(_, record)| record);
-        told.ghosts
-            .extend(whole.filter(|record| !self.torn.contains(&place(record))));
+        told.ghosts.extend(whole.filter(|record| !self.torn.contains(&place(record))));
         self.torn.clear();
         self.acks.clear();
     }
@@ -291,15 +298,7 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
         };
         reading.next = last.offset + 1;
         let epoch = reading.epoch;
-        self.handle(
-            broker,
-            Input::Records {
-                side,
-                epoch,
-                records,
-            },
-            told,
-        );
+        self.handle(broker, Input::Records { side, epoch, records }, told);
         "read"
     }
 
@@ -360,20 +359,9 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
         let kind = P::KIND;
         match job {
             Job::Confirm if self.machine.is_some() => {
-                let confirmed = if owner {
-                    Confirmed::Owner
-                } else {
-                    Confirmed::NotOwner
-                };
+                let confirmed = if owner { Confirmed::Owner } else { Confirmed::NotOwner };
                 let asked_at = broker.time;
-                self.handle(
-                    broker,
-                    Input::Confirmed {
-                        confirmed,
-                        asked_at,
-                    },
-                    told,
-                );
+                self.handle(broker, Input::Confirmed { confirmed, asked_at }, told);
                 "confirm"
             }
             Job::Confirm => {
@@ -398,7 +386,7 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
                             partition: self.partition,
                             partitions: PARTITIONS,
                             owner: format!("{}-{}", self.id, self.incarnation),
-                            program: "p".into(),
+                            program: self.program.fingerprint().into(),
                             incarnation: self.incarnation,
                         };
                         self.machine = Some(Partition::under(
@@ -445,11 +433,7 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
         let run = *run;
         let (running, _) = self.calls.remove(&run).expect("it was just there");
         let result = match rng.below(20) {
-            0 => Err(Failure::new(
-                domain::answer::ErrorClass::Provider,
-                "provider",
-                "bad luck",
-            )),
+            0 => Err(Failure::new(domain::answer::ErrorClass::Provider, "provider", "bad luck")),
             1 => Ok(outcome(HUGE)),
             _ => Ok(outcome(&running.entity)),
         };
@@ -475,14 +459,7 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
             false => Confirmed::NotOwner,
         };
         let asked_at = broker.time;
-        self.handle(
-            broker,
-            Input::Confirmed {
-                confirmed,
-                asked_at,
-            },
-            told,
-        );
+        self.handle(broker, Input::Confirmed { confirmed, asked_at }, told);
         "confirm"
     }
 }

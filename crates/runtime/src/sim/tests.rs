@@ -24,23 +24,15 @@ fn same_seed_gives_the_same_trace() {
 /// --nocapture`; without `SEED` it replays seed 0.
 #[test]
 fn one_seed_replays_with_its_trace() {
-    let seed = std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or(0);
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
     let (ended, lines) = run(seed, None, true);
     println!("{lines}");
     assert_eq!(ended.result, Ok(()), "SEED={seed}");
 }
 
 fn is_seen(rule: Rule) {
-    let seen = (0..SEEDS).find_map(|seed| {
-        run(seed, Some(rule), false)
-            .0
-            .result
-            .err()
-            .map(|e| (seed, e))
-    });
+    let seen =
+        (0..SEEDS).find_map(|seed| run(seed, Some(rule), false).0.result.err().map(|e| (seed, e)));
     let (seed, broken) = seen.unwrap_or_else(|| panic!("{rule:?} can be left out unseen"));
     println!("{rule:?}: seed {seed}: {}", broken.0);
 }

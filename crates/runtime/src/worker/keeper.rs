@@ -23,11 +23,7 @@ pub(super) enum Job<P: Processor> {
     /// Commit a checkpoint.
     Commit { incarnation: u64, cut: Cut<P> },
     /// Read ahead in the log.
-    Scan {
-        incarnation: u64,
-        from: i64,
-        to: i64,
-    },
+    Scan { incarnation: u64, from: i64, to: i64 },
     /// Fetch a schema.
     Resolve { incarnation: u64, id: u32 },
 }
@@ -73,18 +69,9 @@ impl<P: Processor> Keeper<P> {
         news: UnboundedSender<Kept<P>>,
     ) -> std::io::Result<Self> {
         let (jobs, inbox) = sync_channel(JOBS);
-        let thread = Thread {
-            partition,
-            cluster,
-            membership,
-            ids,
-            news,
-            store: None,
-        };
+        let thread = Thread { partition, cluster, membership, ids, news, store: None };
         let name = format!("{}-keeper-{partition}", P::KIND.as_str());
-        thread::Builder::new()
-            .name(name)
-            .spawn(move || thread.run(&inbox))?;
+        thread::Builder::new().name(name).spawn(move || thread.run(&inbox))?;
         Ok(Self(jobs))
     }
 
@@ -113,11 +100,7 @@ impl<P: Processor> Thread<P> {
             let (incarnation, news) = match job {
                 Job::TakeOver { incarnation } => (incarnation, self.take_over()),
                 Job::Commit { incarnation, cut } => (incarnation, self.commit(&cut)),
-                Job::Scan {
-                    incarnation,
-                    from,
-                    to,
-                } => (incarnation, self.scan(from, to)),
+                Job::Scan { incarnation, from, to } => (incarnation, self.scan(from, to)),
                 Job::Resolve { incarnation, id } => (incarnation, self.resolve(id)),
             };
             // Nobody listens any more: the worker has ended.
@@ -128,13 +111,7 @@ impl<P: Processor> Thread<P> {
     }
 
     fn tell(&self, incarnation: u64, news: News<P>) -> Option<()> {
-        self.news
-            .send(Kept {
-                partition: self.partition,
-                incarnation,
-                news,
-            })
-            .ok()
+        self.news.send(Kept { partition: self.partition, incarnation, news }).ok()
     }
 
     fn take_over(&mut self) -> News<P> {
@@ -173,11 +150,7 @@ impl<P: Processor> Thread<P> {
     fn try_take_over(&mut self) -> Result<Result<Restored<P>, RestoreError>, ClusterError> {
         let mut store = self.cluster.checkpoints(P::KIND, self.partition)?;
         store.take_over().map_err(|error| ClusterError {
-            what: format!(
-                "taking over partition {} of {}",
-                self.partition,
-                state(P::KIND)
-            ),
+            what: format!("taking over partition {} of {}", self.partition, state(P::KIND)),
             why: error.to_string(),
         })?;
         let mut snapshot: Snapshot = HashMap::new();
@@ -205,14 +178,9 @@ impl<P: Processor> Thread<P> {
         let result = match (cut.encode(&self.ids), &mut self.store) {
             (Ok(batch), Some(store)) => store.commit(batch),
             (Err(error), _) => Err(CommitError::Unknown(error.to_string())),
-            (_, None) => Err(CommitError::Unknown(
-                "the partition was not taken over".into(),
-            )),
+            (_, None) => Err(CommitError::Unknown("the partition was not taken over".into())),
         };
-        News::Committed {
-            result,
-            took: began.elapsed(),
-        }
+        News::Committed { result, took: began.elapsed() }
     }
 
     fn scan(&self, from: i64, to: i64) -> News<P> {

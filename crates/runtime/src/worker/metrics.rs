@@ -38,11 +38,7 @@ pub(super) fn describe() {
     metrics::describe_counter!(ALARMS, Unit::Count, "alarms, by reason; each needs a look");
     metrics::describe_gauge!(PARTITIONS, Unit::Count, "partitions that fold here");
     metrics::describe_gauge!(UNFOLDED, Unit::Count, "log records read and not folded yet");
-    metrics::describe_gauge!(
-        UNCHECKED,
-        Unit::Count,
-        "log records folded and not checkpointed yet"
-    );
+    metrics::describe_gauge!(UNCHECKED, Unit::Count, "log records folded and not checkpointed yet");
     metrics::describe_gauge!(OUTBOX, Unit::Count, "sends without acknowledgement");
     metrics::describe_gauge!(ENTRIES, Unit::Count, "state entries in memory");
     metrics::describe_gauge!(WANTED, Unit::Count, "outside calls wanted and not finished");
@@ -99,9 +95,7 @@ impl Meters {
 
     pub(super) fn call_ended<F>(&self, result: &Result<F, Failure>) {
         self.calls_running.decrement(1);
-        let outcome = result
-            .as_ref()
-            .map_or_else(|failure| failure.class.as_str(), |_| "ok");
+        let outcome = result.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "ok");
         metrics::counter!(CALLS, "kind" => self.kind, "outcome" => outcome).increment(1);
     }
 

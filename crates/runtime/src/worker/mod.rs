@@ -36,10 +36,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            partition: partition::Options::default(),
-            drain: Duration::from_secs(20),
-        }
+        Self { partition: partition::Options::default(), drain: Duration::from_secs(20) }
     }
 }
 
@@ -91,20 +88,14 @@ impl<P: Processor> Worker<P> {
             let _ = done.send(result);
         });
         spawned.map_err(|error| cluster_error("starting the fold's thread", &error))?;
-        ended.await.unwrap_or_else(|_| {
-            Err(cluster_error(
-                "folding",
-                &"its thread panicked; see the log",
-            ))
-        })
+        ended
+            .await
+            .unwrap_or_else(|_| Err(cluster_error("folding", &"its thread panicked; see the log")))
     }
 }
 
 fn cluster_error(what: &str, why: &dyn std::fmt::Display) -> ClusterError {
-    ClusterError {
-        what: what.to_owned(),
-        why: why.to_string(),
-    }
+    ClusterError { what: what.to_owned(), why: why.to_string() }
 }
 
 /// A call that came to an end.
@@ -170,10 +161,7 @@ impl<P: Processor> Loop<P> {
         let (kept_to, kept) = mpsc::unbounded_channel();
         let (ended_to, ended) = mpsc::unbounded_channel();
         let (confirmed_to, confirmed) = mpsc::unbounded_channel();
-        let inbox = Inbox {
-            reports: reports_to,
-            records: records_to,
-        };
+        let inbox = Inbox { reports: reports_to, records: records_to };
         let cluster = Arc::clone(&worker.cluster);
         let partitions = cluster.partitions(P::KIND)?;
         let sender = cluster.sender(inbox.clone())?;
@@ -287,57 +275,29 @@ impl<P: Processor> Loop<P> {
                 // What an old producer says is void: everything it had was sent again.
                 let current = ticket.producer == self.sender.current();
                 if current && self.incarnation(ticket.partition) == Some(ticket.incarnation) {
-                    self.tell(
-                        ticket.partition,
-                        Input::Sent {
-                            seq: ticket.seq,
-                            sent,
-                        },
-                    );
+                    self.tell(ticket.partition, Input::Sent { seq: ticket.seq, sent });
                 } else if current && sent == Sent::Unknown {
                     self.replace_producer();
                 }
             }
-            Report::ReadFailed {
-                side,
-                partition,
-                reason,
-            } => {
+            Report::ReadFailed { side, partition, reason } => {
                 self.tell(partition, Input::ReadFailed { side, reason });
             }
         }
     }
 
     fn handle_records(&mut self, records: Records) {
-        let Records {
-            side,
-            partition,
-            epoch,
-            records,
-        } = records;
+        let Records { side, partition, epoch, records } = records;
         self.meters.read(side, records.len());
-        self.tell(
-            partition,
-            Input::Records {
-                side,
-                epoch,
-                records,
-            },
-        );
+        self.tell(partition, Input::Records { side, epoch, records });
     }
 
     fn handle_ended(&mut self, ended: Ended<P>) {
-        let Ended {
-            partition,
-            run,
-            result,
-        } = ended;
+        let Ended { partition, run, result } = ended;
         if self.running.remove(&run).is_some() {
             self.meters.call_ended(&result);
-            if let Some(Slot {
-                state: State::Restoring(survivors),
-                ..
-            }) = self.slots.get_mut(&partition)
+            if let Some(Slot { state: State::Restoring(survivors), .. }) =
+                self.slots.get_mut(&partition)
             {
                 survivors.ended(run, result);
             } else {
@@ -347,11 +307,7 @@ impl<P: Processor> Loop<P> {
     }
 
     fn handle_kept(&mut self, kept: Kept<P>) {
-        let Kept {
-            partition,
-            incarnation,
-            news,
-        } = kept;
+        let Kept { partition, incarnation, news } = kept;
         if self.incarnation(partition) != Some(incarnation) {
             return;
         }
@@ -413,19 +369,11 @@ impl<P: Processor> Loop<P> {
         let overdue: Vec<i32> = self
             .slots
             .iter()
-            .filter(|(_, slot)| {
-                slot.letting_go
-                    .as_ref()
-                    .is_some_and(|going| now >= going.until)
-            })
+            .filter(|(_, slot)| slot.letting_go.as_ref().is_some_and(|going| now >= going.until))
             .map(|(partition, _)| *partition)
             .collect();
         for partition in overdue {
-            tracing::warn!(
-                kind = P::KIND.as_str(),
-                partition,
-                "let go without a last checkpoint"
-            );
+            tracing::warn!(kind = P::KIND.as_str(), partition, "let go without a last checkpoint");
             self.release(partition);
         }
         // Often enough that one lost answer doesn't hold calls back (rule F4: half the session timeout).
@@ -433,11 +381,10 @@ impl<P: Processor> Loop<P> {
         if self.now() >= self.confirm_at + every {
             self.confirm();
         }
-        self.meters
-            .gauge(self.slots.values().filter_map(|slot| match &slot.state {
-                State::Running(machine) => Some(machine.gauges(self.now())),
-                State::Restoring(_) | State::Damaged => None,
-            }));
+        self.meters.gauge(self.slots.values().filter_map(|slot| match &slot.state {
+            State::Running(machine) => Some(machine.gauges(self.now())),
+            State::Restoring(_) | State::Damaged => None,
+        }));
     }
 
     fn take_over(&mut self, partition: i32) {
@@ -464,15 +411,7 @@ impl<P: Processor> Loop<P> {
         let incarnation = self.next_incarnation();
         keeper.ask(Job::TakeOver { incarnation });
         let state = State::Restoring(Survivors::default());
-        self.slots.insert(
-            partition,
-            Slot {
-                keeper,
-                incarnation,
-                state,
-                letting_go: None,
-            },
-        );
+        self.slots.insert(partition, Slot { keeper, incarnation, state, letting_go: None });
     }
 
     fn next_incarnation(&mut self) -> u64 {
@@ -532,11 +471,8 @@ impl<P: Processor> Loop<P> {
         let now = self.now();
         let mut input = Some(input);
         loop {
-            let Some(Slot {
-                state: State::Running(machine),
-                incarnation,
-                ..
-            }) = self.slots.get_mut(&partition)
+            let Some(Slot { state: State::Running(machine), incarnation, .. }) =
+                self.slots.get_mut(&partition)
             else {
                 return;
             };
@@ -555,22 +491,12 @@ impl<P: Processor> Loop<P> {
         match effect {
             Effect::Send { seq, record } => {
                 let producer = self.sender.current();
-                let ticket = Ticket {
-                    producer,
-                    partition,
-                    incarnation,
-                    seq,
-                };
+                let ticket = Ticket { producer, partition, incarnation, seq };
                 self.send(ticket, record);
             }
             Effect::ReplaceProducer => self.replace_producer(),
-            Effect::Start {
-                side,
-                offset,
-                epoch,
-            } => {
-                self.reader
-                    .start(side, partition, offset.unwrap_or(EARLIEST), epoch);
+            Effect::Start { side, offset, epoch } => {
+                self.reader.start(side, partition, offset.unwrap_or(EARLIEST), epoch);
             }
             Effect::Pause(side) => self.reader.pause(side, partition),
             Effect::Resume(side) => self.reader.resume(side, partition),
@@ -581,24 +507,13 @@ impl<P: Processor> Loop<P> {
                 let task = self.calls_on.spawn(async move {
                     let result = processor.call(call, running).await;
                     // The worker has ended: the next owner makes the call again.
-                    let _ = ended.send(Ended {
-                        partition,
-                        run,
-                        result,
-                    });
+                    let _ = ended.send(Ended { partition, run, result });
                 });
                 self.running.insert(run, task.abort_handle());
             }
             Effect::StopCall(run) => self.abort(run),
             Effect::Commit(cut) => self.ask(partition, Job::Commit { incarnation, cut }),
-            Effect::Scan { from, to } => self.ask(
-                partition,
-                Job::Scan {
-                    incarnation,
-                    from,
-                    to,
-                },
-            ),
+            Effect::Scan { from, to } => self.ask(partition, Job::Scan { incarnation, from, to }),
             Effect::ResolveSchema(id) => self.ask(partition, Job::Resolve { incarnation, id }),
             Effect::Confirm => self.confirm(),
             Effect::Restore(reason) => self.restore(partition, &reason),
@@ -632,10 +547,7 @@ impl<P: Processor> Loop<P> {
         self.meters.alarm("producer_replaced");
         match self.sender.replace() {
             Ok(number) => {
-                tracing::warn!(
-                    number,
-                    "the outcome of a send is unknown; sending again in order"
-                );
+                tracing::warn!(number, "the outcome of a send is unknown; sending again in order");
                 self.backlog.clear();
                 self.tell_all(|| Input::ProducerReplaced);
             }
@@ -644,12 +556,7 @@ impl<P: Processor> Loop<P> {
     }
 
     fn restore(&mut self, partition: i32, reason: &str) {
-        tracing::warn!(
-            kind = P::KIND.as_str(),
-            partition,
-            reason,
-            "restoring the partition"
-        );
+        tracing::warn!(kind = P::KIND.as_str(), partition, reason, "restoring the partition");
         self.meters.alarm("restored");
         let incarnation = self.next_incarnation();
         self.reader.stop(Side::Log, partition);
