@@ -26,13 +26,8 @@ impl Id {
     /// Reads the id that `text` begins with; what follows its digits is left.
     pub(crate) fn at_front(text: &str) -> Option<Self> {
         let (flight, rest) = text.strip_prefix('b')?.split_once('-')?;
-        let end = rest
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(rest.len());
-        Some(Self {
-            flight: flight.parse().ok()?,
-            nth: rest.get(..end)?.parse().ok()?,
-        })
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        Some(Self { flight: flight.parse().ok()?, nth: rest.get(..end)?.parse().ok()? })
     }
 }
 
@@ -131,9 +126,7 @@ impl Tally {
         if id.flight != self.schedule.flight {
             return;
         }
-        let place = usize::try_from(id.nth)
-            .ok()
-            .and_then(|nth| self.seen.get_mut(nth));
+        let place = usize::try_from(id.nth).ok().and_then(|nth| self.seen.get_mut(nth));
         let Some(count) = place else {
             self.strange += 1;
             return;
@@ -190,20 +183,13 @@ impl Tally {
         }
         let missing = self.schedule.total - self.distinct;
         if missing > 0 {
-            return Err(Void::Lost {
-                sent: self.schedule.total,
-                missing,
-            });
+            return Err(Void::Lost { sent: self.schedule.total, missing });
         }
         if self.copies > 0 {
-            return Err(Void::Doubled {
-                copies: self.copies,
-            });
+            return Err(Void::Doubled { copies: self.copies });
         }
         if self.strange > 0 {
-            return Err(Void::Strange {
-                strange: self.strange,
-            });
+            return Err(Void::Strange { strange: self.strange });
         }
         Ok(())
     }
@@ -214,13 +200,7 @@ mod tests {
     use super::*;
 
     fn tally(total: u64, warm: u64) -> Tally {
-        Tally::new(Schedule {
-            flight: 7,
-            began: Instant::now(),
-            rate: 1_000,
-            total,
-            warm,
-        })
+        Tally::new(Schedule { flight: 7, began: Instant::now(), rate: 1_000, total, warm })
     }
 
     fn id(nth: u64) -> Id {
@@ -254,13 +234,7 @@ mod tests {
         let mut tally = tally(3, 0);
         tally.came_out(id(0), Instant::now());
         tally.came_out(id(2), Instant::now());
-        assert_eq!(
-            tally.gate(0),
-            Err(Void::Lost {
-                sent: 3,
-                missing: 1
-            })
-        );
+        assert_eq!(tally.gate(0), Err(Void::Lost { sent: 3, missing: 1 }));
     }
 
     #[test]

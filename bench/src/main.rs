@@ -1,2 +1,151 @@
-//! Being built.
-fn main() {}
+//! `stepstream-bench NAME`: speed, cost and scale, measured on a real broker beside peers in the same run.
+//!
+//! Open loop, latency from the intended time, and a gate: a run in which a record is lost or comes twice
+//! doesn't count, and the program says so by its exit code. It asserts no speed; that is for people.
+
+mod client;
+mod codec;
+mod flight;
+mod hops;
+mod lane;
+mod models;
+mod peers;
+mod platform;
+mod product;
+mod relay;
+mod report;
+mod restart;
+mod stack;
+mod tokens;
+mod usage;
+mod worker;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::{Parser, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::report::Report;
+use crate::stack::Stack;
+
+/// Measures speed, cost and scale.
+#[derive(Debug, Parser)]
+#[command(name = "stepstream-bench", version)]
+struct Cli {
+    /// What to measure.
+    #[arg(value_enum)]
+    bench: Bench,
+    /// How long each row is measured.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// Write the report there, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// A broker that runs already; without it, one is started and stopped.
+    #[arg(long, value_name = "HOST:PORT", requires = "registry")]
+    brokers: Option<String>,
+    /// Base address of the registry beside `--brokers`.
+    #[arg(long, value_name = "URL", requires = "brokers")]
+    registry: Option<String>,
+    /// The broker's process, to count its CPU and memory.
+    #[arg(long, value_name = "PID", requires = "brokers")]
+    broker_pid: Option<u32>,
+    /// `codec` only: decode and encode each record N times with our codec and say nothing; for counting
+    /// instructions with callgrind.
+    #[arg(long, value_name = "N")]
+    once: Option<u64>,
+    /// `worker` only: the topics' prefix.
+    #[arg(long, hide = true, default_value = "")]
+    prefix: String,
+    /// `worker` only: where the models are.
+    #[arg(long, hide = true, default_value = "")]
+    model_url: String,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Bench {
+    /// Log record, fold, output read by the next.
+    Hop,
+    /// The same from the feed.
+    Admit,
+    /// 1, 3 and 9 hops.
+    Chain,
+    /// The highest rate at which one stage keeps up.
+    Saturation,
+    /// Our codec against apache-avro through `Value`.
+    Codec,
+    /// A thousand scripted calls in flight.
+    Model,
+    /// Whether slow calls hold back fast ones.
+    HeadOfLine,
+    /// One of two workers is killed.
+    Restart,
+    /// Time to first token through the gateway.
+    Tokens,
+    /// Memory of idle processes.
+    Memory,
+    /// A worker process of one of the others.
+    #[value(hide = true)]
+    Worker,
+}
+
+fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            tracing::error!("a row doesn't count: see the table");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether every row counts.
+fn run(cli: Cli) -> anyhow::Result<bool> {
+    if let Some(times) = cli.once {
+        if cli.bench != Bench::Codec {
+            bail!("--once: is for `codec` only");
+        }
+        codec::once(times)?;
+        return Ok(true);
+    }
+    if cli.bench == Bench::Codec {
+        return told(&cli, &codec::run(cli.seconds)?);
+    }
+    let stack = match (&cli.brokers, &cli.registry) {
+        (Some(brokers), Some(registry)) => {
+            Stack::at(brokers.clone(), registry.clone(), cli.broker_pid)
+        }
+        _ => Stack::start()?,
+    };
+    let bench = match cli.bench {
+        Bench::Hop => hops::hop,
+        Bench::Admit => hops::admit,
+        Bench::Chain => hops::chain,
+        Bench::Saturation => hops::saturation,
+        Bench::Model => models::model,
+        Bench::HeadOfLine => models::head_of_line,
+        Bench::Restart => restart::run,
+        Bench::Tokens => tokens::run,
+        Bench::Memory => product::memory,
+        Bench::Worker | Bench::Codec => {
+            let place = worker::Place { prefix: cli.prefix, model_url: cli.model_url };
+            worker::run(&stack, &place)?;
+            return Ok(true);
+        }
+    };
+    told(&cli, &bench(&stack, cli.seconds)?)
+}
+
+fn told(cli: &Cli, report: &Report) -> anyhow::Result<bool> {
+    report.publish(cli.json.as_deref())?;
+    Ok(report.counts())
+}

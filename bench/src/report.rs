@@ -84,13 +84,7 @@ impl Reach {
         reach: f64,
         unit: &'static str,
     ) -> Self {
-        Self {
-            what: what.into(),
-            reach,
-            measured,
-            unit,
-            met: measured <= reach,
-        }
+        Self { what: what.into(), reach, measured, unit, met: measured <= reach }
     }
 
     /// Met when it is at least the bound.
@@ -100,13 +94,7 @@ impl Reach {
         reach: f64,
         unit: &'static str,
     ) -> Self {
-        Self {
-            what: what.into(),
-            reach,
-            measured,
-            unit,
-            met: measured >= reach,
-        }
+        Self { what: what.into(), reach, measured, unit, met: measured >= reach }
     }
 }
 
@@ -195,10 +183,7 @@ impl Report {
             let text = serde_json::to_string_pretty(self).context("writing the report as JSON")?;
             fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
         }
-        std::io::stdout()
-            .lock()
-            .write_all(self.table().as_bytes())
-            .context("writing the table")
+        std::io::stdout().lock().write_all(self.table().as_bytes()).context("writing the table")
     }
 
     /// The table, in Markdown.
@@ -210,14 +195,8 @@ impl Report {
     }
 
     fn write_table(&self, out: &mut String) -> std::fmt::Result {
-        let Machine {
-            cpu, cores, load, ..
-        } = &self.machine;
-        writeln!(
-            out,
-            "{}: {cores} x {cpu}, load {load:.1}, {} s a row",
-            self.bench, self.seconds
-        )?;
+        let Machine { cpu, cores, load, .. } = &self.machine;
+        writeln!(out, "{}: {cores} x {cpu}, load {load:.1}, {} s a row", self.bench, self.seconds)?;
         if self.rows.iter().any(|row| row.latency_ms.is_some()) {
             writeln!(
                 out,
@@ -256,10 +235,8 @@ impl Report {
                 reach.what, reach.reach, reach.measured
             )?;
         }
-        let memory = [
-            ("this process", self.own_peak_rss_mib),
-            ("broker", self.broker_peak_rss_mib),
-        ];
+        let memory =
+            [("this process", self.own_peak_rss_mib), ("broker", self.broker_peak_rss_mib)];
         for (who, mib) in memory {
             if let Some(mib) = mib {
                 writeln!(out, "\npeak memory, {who}: {mib:.0} MiB")?;
@@ -272,10 +249,7 @@ impl Report {
 impl Row {
     fn note(&self) -> String {
         let void = self.void.iter().map(|why| format!("**void: {why}**"));
-        let more = self
-            .more
-            .iter()
-            .map(|(name, value)| format!("{name} {value:.2}"));
+        let more = self.more.iter().map(|(name, value)| format!("{name} {value:.2}"));
         void.chain(more).collect::<Vec<_>>().join(", ")
     }
 }
@@ -290,11 +264,8 @@ mod tests {
 
     #[test]
     fn void_row_stays_in_the_table_and_makes_the_report_not_count() {
-        let row = Row {
-            name: "hop".into(),
-            void: Some("1 copies came out".into()),
-            ..Row::default()
-        };
+        let row =
+            Row { name: "hop".into(), void: Some("1 copies came out".into()), ..Row::default() };
         let reach = Reach::at_most("p50", 2.0, 1.5, "x");
         let report = Report::new("hop", 1, vec![row], vec![reach], None);
         assert!(!report.counts());

@@ -25,18 +25,12 @@ impl Usage {
 
     /// Since `earlier`.
     pub(crate) fn since(self, earlier: Self) -> Self {
-        Self {
-            own: self.own - earlier.own,
-            broker: self.broker - earlier.broker,
-        }
+        Self { own: self.own - earlier.own, broker: self.broker - earlier.broker }
     }
 
     /// Both together.
     pub(crate) fn plus(self, other: Self) -> Self {
-        Self {
-            own: self.own + other.own,
-            broker: self.broker + other.broker,
-        }
+        Self { own: self.own + other.own, broker: self.broker + other.broker }
     }
 }
 

@@ -17,9 +17,7 @@ const SESSION_TIMEOUT: &str = "session.timeout.ms";
 
 /// The time on this machine's clock.
 pub(crate) fn now() -> Millis {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
@@ -36,15 +34,9 @@ pub(crate) fn settings(config: &Config) -> kafka::Settings {
 
 /// The properties of librdkafka that the configuration asks for.
 pub(crate) fn properties(config: &Config) -> BTreeMap<String, String> {
-    let session = (
-        SESSION_TIMEOUT.to_owned(),
-        config.runtime.session_timeout_ms.to_string(),
-    );
+    let session = (SESSION_TIMEOUT.to_owned(), config.runtime.session_timeout_ms.to_string());
     let given = config.kafka.expose_properties();
-    given
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .chain([session])
-        .collect()
+    given.map(|(name, value)| (name.to_owned(), value.to_owned())).chain([session]).collect()
 }
 
 /// A client of the registry.
@@ -52,12 +44,8 @@ pub(crate) fn properties(config: &Config) -> BTreeMap<String, String> {
 /// # Errors
 /// An address that isn't one.
 pub(crate) fn registry(config: &config::Registry) -> Result<kafka::Registry, CommandError> {
-    let credentials = config.user.clone().zip(
-        config
-            .password
-            .as_ref()
-            .map(|password| password.value().clone()),
-    );
+    let credentials =
+        config.user.clone().zip(config.password.as_ref().map(|password| password.value().clone()));
     let settings = kafka::registry::Settings {
         url: config.url.clone(),
         credentials,
@@ -96,8 +84,7 @@ async fn learn_ids(
         for (subject, record) in schemas::subjects::all(&prefix) {
             if seen.insert(record.name) {
                 let id = registry.register(&subject, record.schema)?;
-                ids.register(record.name, id)
-                    .expect("the list has records of ours only");
+                ids.register(record.name, id).expect("the list has records of ours only");
             }
         }
         Ok(())

@@ -153,10 +153,7 @@ pub(crate) async fn publish(
             text("ce_tenant", &proposal.tenant),
         ],
     };
-    publisher
-        .publish(record)
-        .await
-        .map_err(ProposeError::Publish)?;
+    publisher.publish(record).await.map_err(ProposeError::Publish)?;
     Ok(())
 }
 
@@ -168,8 +165,5 @@ pub(crate) async fn propose(
     proposal: &DefinitionProposed,
 ) -> Result<Outcome, ProposeError> {
     publish(publisher.as_ref(), ids, proposal).await?;
-    definitions
-        .wait_for(&proposal.id, FOLDED_WITHIN)
-        .await
-        .ok_or(ProposeError::Late)
+    definitions.wait_for(&proposal.id, FOLDED_WITHIN).await.ok_or(ProposeError::Late)
 }

@@ -20,20 +20,12 @@ impl CommandError {
         what: impl Into<String>,
         source: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        Self {
-            what: what.into(),
-            advice: None,
-            source: Some(source.into()),
-        }
+        Self { what: what.into(), advice: None, source: Some(source.into()) }
     }
 
     /// A failure that has no deeper cause.
     pub(crate) fn plain(what: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            advice: None,
-            source: None,
-        }
+        Self { what: what.into(), advice: None, source: None }
     }
 
     /// Adds what to do.
@@ -61,9 +53,7 @@ impl fmt::Display for CommandError {
 
 impl Error for CommandError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source
-            .as_ref()
-            .map(|source| source.as_ref() as &(dyn Error + 'static))
+        self.source.as_ref().map(|source| source.as_ref() as &(dyn Error + 'static))
     }
 }
 

@@ -35,10 +35,7 @@ fn router(metrics: Metrics, dependencies: Arc<[Dependency]>) -> Router {
     };
     let render = move || async move { ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], metrics.render()) };
     Router::new()
-        .route(
-            "/healthz",
-            get(|| async { Json(json!({ "status": "ok" })) }),
-        )
+        .route("/healthz", get(|| async { Json(json!({ "status": "ok" })) }))
         .route("/readyz", get(ready))
         .route("/metrics", get(render))
 }
@@ -56,10 +53,7 @@ fn ready(dependencies: &[Dependency]) -> impl IntoResponse + use<> {
         true => (StatusCode::OK, "ready"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
     };
-    (
-        code,
-        Json(json!({ "status": status, "dependencies": states })),
-    )
+    (code, Json(json!({ "status": status, "dependencies": states })))
 }
 
 #[cfg(test)]
@@ -67,10 +61,7 @@ mod tests {
     use super::*;
 
     fn named(name: &'static str, state: Result<(), &'static str>) -> Dependency {
-        Dependency {
-            name,
-            check: Arc::new(move || state.map_err(str::to_owned)),
-        }
+        Dependency { name, check: Arc::new(move || state.map_err(str::to_owned)) }
     }
 
     #[test]

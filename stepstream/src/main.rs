@@ -38,10 +38,7 @@ fn main() -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            print::error(&error::CommandError::new(
-                "starting the program's threads",
-                error,
-            ));
+            print::error(&error::CommandError::new("starting the program's threads", error));
             return ExitCode::FAILURE;
         }
     };

@@ -69,15 +69,7 @@ impl Node {
     /// # Errors
     /// A store that can't be opened, a port that is taken, a cluster that lacks our topics.
     pub(crate) async fn start(plan: Plan) -> Result<Self, CommandError> {
-        let Plan {
-            config,
-            cluster,
-            archive_from,
-            page,
-            listener,
-            metrics,
-            shutdown,
-        } = plan;
+        let Plan { config, cluster, archive_from, page, listener, metrics, shutdown } = plan;
         describe_metrics();
         // Reads the whole executable, which needs nobody else.
         let program = tokio::spawn(program::fingerprint());
@@ -87,9 +79,7 @@ impl Node {
             }
             listener => listener,
         };
-        let address = listener
-            .as_ref()
-            .and_then(|listener| listener.local_addr().ok());
+        let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         look_for_topics(&cluster).await?;
         let publisher = cluster
             .publisher()
@@ -119,19 +109,8 @@ impl Node {
             _ => parts.start_health(&mut stages).await?,
         }
         parts.definitions.wait_caught_up().await;
-        let Parts {
-            cluster,
-            definitions,
-            publisher,
-            ..
-        } = parts;
-        Ok(Self {
-            stages,
-            address,
-            definitions,
-            publisher,
-            ids: cluster.ids().clone(),
-        })
+        let Parts { cluster, definitions, publisher, .. } = parts;
+        Ok(Self { stages, address, definitions, publisher, ids: cluster.ids().clone() })
     }
 }
 
@@ -175,10 +154,7 @@ impl Parts {
             store: Arc::clone(&store),
             resolve: self.resolve(),
         };
-        let options = archive::Options {
-            start,
-            retention: Some(self.config.store.retention()),
-        };
+        let options = archive::Options { start, retention: Some(self.config.store.retention()) };
         let (archive, _handle) = archive::Archive::new(options, parts);
         stages.start("archive", READER_STOPS, |shutdown| async move {
             archive.run(shutdown.asked()).await;
@@ -222,10 +198,7 @@ impl Parts {
         };
         let limit = worker.options.drain + LAST_CHECKPOINTS;
         stages.start("inference", limit, |shutdown| async move {
-            worker
-                .run(shutdown.token().clone())
-                .await
-                .map_err(TaskError::from)
+            worker.run(shutdown.token().clone()).await.map_err(TaskError::from)
         });
         Ok(())
     }
@@ -293,10 +266,7 @@ impl Parts {
 
 fn worker_options(config: &Config) -> worker::Options {
     let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-    let mut options = worker::Options {
-        drain: config.runtime.drain(),
-        ..Default::default()
-    };
+    let mut options = worker::Options { drain: config.runtime.drain(), ..Default::default() };
     let partition = &mut options.partition;
     partition.window = Some(config.inference.window);
     partition.checkpoint_min_ms = ms(config.runtime.checkpoint_min_ms);
@@ -318,11 +288,10 @@ async fn look_for_topics(cluster: &kafka::Cluster) -> Result<(), CommandError> {
     .await;
     match found {
         Ok(_) => Ok(()),
-        Err(error) => Err(
-            CommandError::new(format!("looking for our topics at {brokers}"), error).advise(
+        Err(error) => Err(CommandError::new(format!("looking for our topics at {brokers}"), error)
+            .advise(
                 "`stepstream topics apply` makes the topics; `stepstream doctor` looks closer",
-            ),
-        ),
+            )),
     }
 }
 
@@ -332,9 +301,8 @@ pub(crate) async fn listen(
     setting: &str,
 ) -> Result<TcpListener, CommandError> {
     TcpListener::bind(address).await.map_err(|error| {
-        CommandError::new(format!("listening at {address}"), error).advise(format!(
-            "choose another address with {setting}; port 0 is any free one"
-        ))
+        CommandError::new(format!("listening at {address}"), error)
+            .advise(format!("choose another address with {setting}; port 0 is any free one"))
     })
 }
 

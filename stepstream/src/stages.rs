@@ -28,11 +28,7 @@ struct Stage {
 impl Stages {
     /// No parts yet; all of them stop when `root` asks for it.
     pub(crate) fn new(root: Shutdown) -> Self {
-        Self {
-            root,
-            tasks: Tasks::new(),
-            stages: Vec::new(),
-        }
+        Self { root, tasks: Tasks::new(), stages: Vec::new() }
     }
 
     /// Starts a part, which may use all those that were started before it. It is asked to stop by the
@@ -47,11 +43,7 @@ impl Stages {
     {
         let shutdown = Shutdown::new();
         self.tasks.spawn(name, part(shutdown.clone()));
-        self.stages.push(Stage {
-            name,
-            shutdown,
-            limit,
-        });
+        self.stages.push(Stage { name, shutdown, limit });
     }
 
     /// Waits until somebody asks to stop or a part ends by itself, then stops the parts, the last one
@@ -153,10 +145,7 @@ mod tests {
         });
         stages.start("broken", SOON, |_| async { Err("no disk".into()) });
         let error = stages.run().await.unwrap_err();
-        assert_eq!(
-            error.chain(),
-            "broken ended by itself, so the process stops: failed: no disk"
-        );
+        assert_eq!(error.chain(), "broken ended by itself, so the process stops: failed: no disk");
         assert!(asked.await.is_ok(), "the other part was asked to stop");
     }
 

@@ -70,7 +70,8 @@ impl Api {
     /// When it isn't taken.
     pub async fn start(&self, id: &str, model: &str, prompt: &str) {
         let messages = json!([{ "role": "user", "content": prompt }]);
-        let body = json!({ "id": id, "model": model, "stream": true, "body": { "messages": messages } });
+        let body =
+            json!({ "id": id, "model": model, "stream": true, "body": { "messages": messages } });
         let answer = self.post("/v1/requests", &body).await;
         let status = answer.status();
         assert_eq!(status, StatusCode::ACCEPTED, "{}", answer.text().await.unwrap_or_default());
@@ -79,7 +80,8 @@ impl Api {
     /// The execution, when it has ended.
     pub async fn ended(&self, id: &str) -> Value {
         until(&format!("the end of {id}"), PATIENCE, async || {
-            let execution: Value = self.get(&format!("/v1/executions/{id}")).await.json().await.ok()?;
+            let execution: Value =
+                self.get(&format!("/v1/executions/{id}")).await.json().await.ok()?;
             let ended = ["succeeded", "failed", "cancelled", "timed_out"];
             let status = execution["status"].as_str()?;
             ended.contains(&status).then(|| execution.clone())

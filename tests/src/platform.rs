@@ -33,7 +33,7 @@ pub struct Platform {
     pub prefix: String,
     // Before the folder, so that it is gone when its files are removed.
     process: Process,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Platform {
@@ -63,14 +63,30 @@ impl Platform {
     /// # Panics
     /// When it can't be started.
     pub async fn start(stack: Stack) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary directory");
+        let prefix = match stack {
+            Stack::Embedded => String::new(),
+            Stack::Real => format!("{}-", fresh("t")),
+        };
+        Self::start_in(stack, prefix, tempfile::tempdir().expect("a temporary directory")).await
+    }
+
+    /// The same again, after it has stopped: on the same topics, where they outlive it, and the same data.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub async fn start_again(self) -> Self {
+        let Self { stack, prefix, folder, .. } = self;
+        Self::start_in(stack, prefix, folder).await
+    }
+
+    async fn start_in(stack: Stack, prefix: String, folder: TempDir) -> Self {
         let mut command = Command::new(program());
         command.args(["dev", "--port", "0", "--output", "json", "--data"]).arg(folder.path());
         command.env("STEPSTREAM_TELEMETRY__LOG_FILTER", "info,librdkafka=error");
+        command.env("STEPSTREAM_KAFKA__PREFIX", &prefix);
         if stack == Stack::Real {
             let Addresses { brokers, registry } = stack::real().await;
             command.args(["--brokers", brokers, "--registry", registry]);
-            command.env("STEPSTREAM_KAFKA__PREFIX", format!("{}-", fresh("t")));
         }
         let mut process = Process::start("dev", command, folder.path());
         let (process, line) = tokio::task::spawn_blocking(move || {
@@ -88,9 +104,9 @@ impl Platform {
             key: text("api_key"),
             tenant: text("tenant"),
             addresses: Addresses::parse(&line),
-            prefix: text("prefix"),
+            prefix,
             process,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -120,7 +136,8 @@ impl Platform {
 #[must_use]
 pub fn output(mut command: Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let printed = String::from_utf8_lossy(&output.stdout);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    assert!(output.status.success(), "{command:?}: {}\n{printed}\n{said}", output.status);
+    printed.trim().to_owned()
 }

@@ -165,3 +165,11 @@ impl<R: Record + Debug> Reading<R> {
         true
     }
 }
+
+/// An id that nobody else uses, whose key belongs to `partition` of `count`.
+#[must_use]
+pub fn fresh_on(what: &str, partition: i32, count: i32) -> String {
+    std::iter::repeat_with(|| crate::fresh(what))
+        .find(|id| domain::partition::of_key(id.as_bytes(), count) == partition)
+        .expect("the hash reaches every partition")
+}

@@ -138,11 +138,7 @@ impl Source<'_> {
     }
 
     /// Decodes, fetching schemas on the way. Without the registry nothing is passed over: it waits.
-    async fn decode(
-        &self,
-        decoder: &mut Decoder,
-        records: &[Tailed],
-    ) -> Result<Decoded, Broken> {
+    async fn decode(&self, decoder: &mut Decoder, records: &[Tailed]) -> Result<Decoded, Broken> {
         loop {
             let Unknown(id) = match decoder.decode(records) {
                 Ok(decoded) => return Ok(decoded),

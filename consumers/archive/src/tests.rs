@@ -310,16 +310,15 @@ async fn without_the_registry_nothing_is_passed_over() {
 #[tokio::test]
 async fn place_that_retention_has_passed_is_never_skipped_silently() {
     let mut world = World::new(three());
-    world.topics = Arc::new(Vectors {
-        records: Mutex::new(three().into()),
-        oldest: 2,
-        ..Vectors::default()
-    });
+    world.topics =
+        Arc::new(Vectors { records: Mutex::new(three().into()), oldest: 2, ..Vectors::default() });
     let behind = store::Progress { topic: "results".into(), partition: 0, next_offset: 1 };
     let batch = Batch { progress: vec![behind], ..Batch::default() };
     world.store.archive(batch).await.unwrap();
     let (stop, run) = world.start(Start::Stored);
-    while world.topics.opened.lock().unwrap().iter().filter(|(t, _)| *t == Topic::Results).count() < 2 {
+    while world.topics.opened.lock().unwrap().iter().filter(|(t, _)| *t == Topic::Results).count()
+        < 2
+    {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(world.store.progress("results", 0).await.unwrap(), Some(1));

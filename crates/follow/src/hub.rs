@@ -37,9 +37,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            remembered_bytes: REMEMBERED_BYTES,
-        }
+        Self { remembered_bytes: REMEMBERED_BYTES }
     }
 }
 
@@ -136,13 +134,7 @@ impl Hub {
             }),
             reading: watch::Sender::new(Reading::default()),
         });
-        (
-            Self {
-                parts,
-                shared: shared.clone(),
-            },
-            Handle(shared),
-        )
+        (Self { parts, shared: shared.clone() }, Handle(shared))
     }
 
     /// Reads until `shutdown` completes.
@@ -183,10 +175,7 @@ impl Hub {
         tokio::task::spawn_blocking(move || topics.tail(source.topic(), TailFrom::Latest))
             .await
             .unwrap_or_else(|panic| {
-                Err(ClusterError {
-                    what: "open a topic".into(),
-                    why: panic.to_string(),
-                })
+                Err(ClusterError { what: "open a topic".into(), why: panic.to_string() })
             })
     }
 
@@ -229,30 +218,17 @@ impl Handle {
         let mut state = self.0.state();
         state.numbers += 1;
         let number = state.numbers;
-        let follower = Follower {
-            number,
-            tenant: tenant.into(),
-            mailbox: mailbox.clone(),
-        };
+        let follower = Follower { number, tenant: tenant.into(), mailbox: mailbox.clone() };
         for (source, value) in state.recent.of(&key) {
             // Unreadable records were counted when they came.
             if let Ok(news) = News::read(&self.0.ids, *source, value) {
                 follower.tell(&news, &key);
             }
         }
-        state
-            .followers
-            .entry(key.clone())
-            .or_default()
-            .push(follower);
+        state.followers.entry(key.clone()).or_default().push(follower);
         drop(state);
         metrics::gauge!(names::FOLLOWERS).increment(1.0);
-        Following {
-            shared: self.0.clone(),
-            key,
-            number,
-            mailbox,
-        }
+        Following { shared: self.0.clone(), key, number, mailbox }
     }
 
     /// Whether both topics are being read.
@@ -266,9 +242,7 @@ impl Handle {
     pub async fn ready(&self) {
         let mut reading = self.0.reading.subscribe();
         // The sender lives in `self`, so waiting can't fail.
-        let _ = reading
-            .wait_for(|reading| reading.results && reading.stream)
-            .await;
+        let _ = reading.wait_for(|reading| reading.results && reading.stream).await;
     }
 }
 
@@ -305,14 +279,14 @@ impl Drop for Following {
 
 /// A record, read.
 enum News {
-    Event(ExecutionEvent),
+    Event(Box<ExecutionEvent>),
     Chunk(Chunk),
 }
 
 impl News {
     fn read(ids: &Ids, source: Source, value: &[u8]) -> Result<Self, ReadError> {
         match source {
-            Source::Results => ids.read(value).map(Self::Event),
+            Source::Results => ids.read(value).map(|event| Self::Event(Box::new(event))),
             Source::Stream => ids.read(value).map(Self::Chunk),
         }
     }
@@ -335,7 +309,7 @@ impl Follower {
         }
         let mut queue = self.mailbox.queue();
         match news {
-            News::Event(event) => queue.event(event.clone()),
+            News::Event(event) => queue.event((**event).clone()),
             News::Chunk(chunk) => queue.chunk(chunk.clone()),
         }
         drop(queue);
@@ -366,20 +340,14 @@ impl Shared {
         let Some(key) = &record.key else { return };
         let mut state = self.state();
         state.recent.remember(source, key, &record.value);
-        let State {
-            followers,
-            complained,
-            ..
-        } = &mut *state;
+        let State { followers, complained, .. } = &mut *state;
         let Some(followers) = followers.get(key) else {
             return;
         };
         let topic = source.topic().name();
         match News::read(&self.ids, source, &record.value) {
             Ok(news) => {
-                followers
-                    .iter()
-                    .for_each(|follower| follower.tell(&news, key));
+                followers.iter().for_each(|follower| follower.tell(&news, key));
                 metrics::counter!(names::DELIVERED, "topic" => topic).increment(1);
             }
             Err(error) => {

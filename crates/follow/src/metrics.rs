@@ -15,10 +15,7 @@ pub const REOPENED: &str = "stepstream_follow_reopened_total";
 pub fn describe() {
     metrics::describe_counter!(DELIVERED, "records passed to at least one follower");
     metrics::describe_counter!(UNREADABLE, "records that could not be read");
-    metrics::describe_counter!(
-        OTHER_TENANT,
-        "records withheld because they are another tenant's"
-    );
+    metrics::describe_counter!(OTHER_TENANT, "records withheld because they are another tenant's");
     metrics::describe_gauge!(FOLLOWERS, "clients that follow an execution now");
     metrics::describe_counter!(REOPENED, "times that reading a topic began anew at its end");
 }

@@ -76,10 +76,7 @@ impl Try {
     /// The try that a chunk belongs to.
     #[must_use]
     pub fn of(chunk: &Chunk) -> Self {
-        Self {
-            fence: chunk.fence,
-            attempt: chunk.attempt,
-        }
+        Self { fence: chunk.fence, attempt: chunk.attempt }
     }
 }
 
@@ -111,10 +108,7 @@ impl Output {
             Some(newest) if of < newest => return,
             Some(newest) if of == newest => {}
             Some(_) => {
-                *self = Self {
-                    newest: Some(of),
-                    ..Self::default()
-                };
+                *self = Self { newest: Some(of), ..Self::default() };
                 out.push(Piece::Reset(of));
             }
             None => self.newest = Some(of),

@@ -59,10 +59,7 @@ impl Queue {
     /// Puts an event in, unless it is a copy.
     pub(crate) fn event(&mut self, event: ExecutionEvent) {
         let place = event.position();
-        let before = Events::after(Position {
-            number: place.number - 1,
-            ..place
-        });
+        let before = Events::after(Position { number: place.number - 1, ..place });
         let events = self.events.get_or_insert(before);
         match events.offer(place) {
             Verdict::Copy => return,
@@ -122,8 +119,7 @@ impl Queue {
     }
 
     fn drop_chunks(&mut self) {
-        self.items
-            .retain(|item| !matches!(item, Followed::Chunk(_)));
+        self.items.retain(|item| !matches!(item, Followed::Chunk(_)));
         self.bytes = 0;
     }
 }
@@ -225,10 +221,7 @@ mod tests {
         }
         queue.event(event(0, 1));
         queue.chunk(chunk(2, 0, "again"));
-        let of = Try {
-            fence: 1,
-            attempt: 2,
-        };
+        let of = Try { fence: 1, attempt: 2 };
         let got = drain(&mut queue);
         assert_eq!(
             got,
@@ -251,10 +244,7 @@ mod tests {
         }
         let got = drain(&mut queue);
         assert_eq!(got.first(), Some(&Followed::Lagged));
-        assert_eq!(
-            got.last(),
-            Some(&Followed::Event(Box::new(event(0, 2 * QUEUE_ITEMS as i64))))
-        );
+        assert_eq!(got.last(), Some(&Followed::Event(Box::new(event(0, 2 * QUEUE_ITEMS as i64)))));
     }
 
     #[test]
@@ -262,13 +252,7 @@ mod tests {
         let mut queue = Queue::default();
         queue.chunk(chunk(1, 0, "old"));
         queue.chunk(chunk(2, 0, "new"));
-        let of = Try {
-            fence: 1,
-            attempt: 2,
-        };
-        assert_eq!(
-            drain(&mut queue),
-            [Followed::Reset(of), Followed::Chunk(chunk(2, 0, "new"))]
-        );
+        let of = Try { fence: 1, attempt: 2 };
+        assert_eq!(drain(&mut queue), [Followed::Reset(of), Followed::Chunk(chunk(2, 0, "new"))]);
     }
 }

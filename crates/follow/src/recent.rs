@@ -37,12 +37,7 @@ pub(crate) struct Recent {
 
 impl Recent {
     pub(crate) fn new(budget: usize) -> Self {
-        Self {
-            budget,
-            used: 0,
-            order: VecDeque::new(),
-            executions: HashMap::new(),
-        }
+        Self { budget, used: 0, order: VecDeque::new(), executions: HashMap::new() }
     }
 
     /// Remembers a record of the execution that `key` names.
@@ -62,14 +57,8 @@ impl Recent {
             execution.text += value.len();
             if execution.text > REMEMBERED_TEXT_BYTES {
                 execution.text = 0;
-                execution
-                    .records
-                    .retain(|(source, _)| *source != Source::Stream);
-                let left = execution
-                    .records
-                    .iter()
-                    .map(|(_, value)| value.len() + OVERHEAD)
-                    .sum();
+                execution.records.retain(|(source, _)| *source != Source::Stream);
+                let left = execution.records.iter().map(|(_, value)| value.len() + OVERHEAD).sum();
                 self.used -= execution.used - left;
                 execution.used = left;
             }
@@ -86,10 +75,7 @@ impl Recent {
 
     /// What is remembered of an execution, oldest first.
     pub(crate) fn of(&self, key: &[u8]) -> impl Iterator<Item = &(Source, Bytes)> {
-        self.executions
-            .get(key)
-            .into_iter()
-            .flat_map(|execution| &execution.records)
+        self.executions.get(key).into_iter().flat_map(|execution| &execution.records)
     }
 
     /// Forgets everything: what comes next doesn't follow what was.

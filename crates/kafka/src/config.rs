@@ -333,6 +333,8 @@ fn tunable(role: Role, stack: Stack) -> &'static [(&'static str, &'static str)] 
             ("queue.buffering.max.kbytes", "16384"),
         ],
         (Role::Checkpoints(..), _) => &[
+            // A topic that was refused once (a missing permission) is looked at again this often.
+            ("topic.metadata.refresh.interval.ms", "5000"),
             ("linger.ms", "0"),
             // The first request of a transaction often meets the end of the one before.
             ("retry.backoff.ms", "1"),

@@ -215,14 +215,11 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<Joi
 
 fn poll(consumer: &BaseConsumer<Context>, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
-        match consumer.poll(POLL) {
-            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
-                consumer.context().fatal(&error);
-                return;
-            }
-            // Other errors were logged by the context; records that slipped in before the pause are none
-            // of our business.
-            Some(_) | None => {}
+        // Other errors were logged by the context; records that slipped in before the pause are none of our
+        // business.
+        if let Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) = consumer.poll(POLL) {
+            consumer.context().fatal(&error);
+            return;
         }
     }
 }

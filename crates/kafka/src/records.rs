@@ -43,19 +43,13 @@ fn header_bytes(headers: Option<&BorrowedHeaders>) -> usize {
 }
 
 fn read_headers(headers: &BorrowedHeaders, store: &mut BytesMut) -> Headers {
-    let count = headers.count();
-    let all = catch_unwind(AssertUnwindSafe(|| {
-        (0..count).filter_map(|at| read_header(headers, at, store)).collect()
-    }));
-    all.unwrap_or_else(|_| {
-        // rdkafka panics at a header whose name is not UTF-8. Anyone may write such a record: leave out
-        // the header, keep the record.
-        (0..count)
-            .filter_map(|at| {
-                catch_unwind(AssertUnwindSafe(|| read_header(headers, at, store))).ok().flatten()
-            })
-            .collect()
-    })
+    (0..headers.count())
+        .filter_map(|at| {
+            // rdkafka panics at a header whose name is not UTF-8. Anyone may write such a record: leave out
+            // the header, keep the record.
+            catch_unwind(AssertUnwindSafe(|| read_header(headers, at, store))).ok().flatten()
+        })
+        .collect()
 }
 
 fn read_header(

@@ -189,6 +189,9 @@ impl ports::Sender for Sender {
 
 #[cfg(test)]
 mod tests {
+    use domain::topic::{Kind, Topic};
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
     use super::*;
     use RDKafkaErrorCode as Code;
 
@@ -218,5 +221,37 @@ mod tests {
         ] {
             assert_eq!(fate(outcome, batching), expected, "{outcome:?} {batching:?}");
         }
+    }
+
+    #[test]
+    fn an_acknowledgement_of_an_unwritten_record_counts_as_unknown() {
+        // What librdkafka does with several requests in flight: the first is answered with an error that
+        // asks for a retry, a later one is appended, and then the first counts as written long ago.
+        let (embedded, cluster) = crate::tests::embedded();
+        let (inbox, mut ends) = crate::tests::inbox();
+        let context = Context { inbox, batching: Batching::Many, single_next: Arc::default() };
+        let mut config = embedded.settings("test").client(Role::Sender(Batching::Single));
+        config.set("max.in.flight.requests.per.connection", "5");
+        config.remove("enable.gapless.guarantee");
+        let producer: ThreadedProducer<Context> = config.create_with_context(context).unwrap();
+        embedded.delay(std::time::Duration::from_millis(50)).unwrap();
+        let again = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS];
+        embedded.with_mock(|mock| mock.request_errors(RDKafkaApiKey::Produce, &again));
+        for seq in 0..4 {
+            let ticket = Ticket { producer: 1, partition: 0, incarnation: 1, seq };
+            let record = crate::tests::outgoing(Topic::Log(Kind::Model), Some(0), "k", "v");
+            let topic = cluster.settings().topic(record.topic);
+            assert!(producer.send(records::base(&topic, &record, Box::new(ticket))).is_ok());
+        }
+        let mut outcomes: Vec<Sent> = (0..4)
+            .map(|_| match ends.report() {
+                Report::Sent(_, sent) => sent,
+                other => panic!("expected the end of a send, got {other:?}"),
+            })
+            .collect();
+        outcomes.retain(|sent| matches!(sent, Sent::At(_)));
+        let (_, written) = cluster.watermarks(Topic::Log(Kind::Model), 0).unwrap();
+        assert_eq!(i64::try_from(outcomes.len()).unwrap(), written, "{outcomes:?}");
+        assert!(written < 4, "the client's fault was not provoked");
     }
 }

@@ -229,6 +229,12 @@ impl<P: Processor> Harness<P> {
         &self.rows
     }
 
+    /// The state topic: the newest value of each key.
+    #[must_use]
+    pub fn state(&self) -> &Snapshot {
+        &self.state
+    }
+
     /// What an operator would have been told.
     #[must_use]
     pub fn alarms(&self) -> &[Alarm] {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::IntoResponse;
+use domain::json_place::path_at;
 use futures_util::StreamExt as _;
 
 use crate::App;
@@ -98,12 +99,14 @@ pub(crate) fn check_depth(text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Parses the text, naming line and column of what is wrong.
+/// Parses the text, naming path, line and column of what is wrong.
 pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, Fault> {
     serde_json::from_str(text).map_err(|error| {
         // serde_json quotes unknown field names and enum values, never more: those are the client's own
         // words, back to the client, and nothing of them is logged.
-        Fault::invalid("body", format!("is not what it should be: {error}"))
+        let place = path_at(text, error.line(), error.column());
+        let place = if place.is_empty() { "body".to_owned() } else { place };
+        Fault::invalid(place, format!("is not what it should be: {error}"))
     })
 }
 

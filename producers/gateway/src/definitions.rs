@@ -85,7 +85,7 @@ pub(crate) async fn list(
     get,
     path = "/v1/definitions/models/{name}",
     tag = "definitions",
-    params(("name" = String, Path, min_length = 1, max_length = 256, description = "The alias")),
+    params(("name" = String, Path, min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$", description = "The alias")),
     responses(
         (status = 200, description = "The definition", body = Definition),
         crate::docs::ReadErrors,
@@ -111,7 +111,7 @@ pub(crate) async fn get(
     path = "/v1/definitions/models/{name}",
     tag = "definitions",
     params(
-        ("name" = String, Path, min_length = 1, max_length = 256, description = "The alias"),
+        ("name" = String, Path, min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$", description = "The alias"),
         ("If-Match" = Option<String>, Header, description = "The version to replace, as in `ETag`"),
         ("If-None-Match" = Option<String>, Header, description = "`*`: there must be none yet"),
     ),

@@ -67,9 +67,9 @@ pub(crate) struct Selection {
     path = "/v1/executions/{id}/events",
     tag = "executions",
     params(
-        ("id" = String, Path, min_length = 1, max_length = 256, description = "The execution"),
+        ("id" = String, Path, min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$", description = "The execution"),
         Selection,
-        ("Last-Event-ID" = Option<String>, Header, description = "Resume after this place, `generation.number`"),
+        ("Last-Event-ID" = Option<String>, Header, pattern = r"^([0-9]{1,9}\.[0-9]{1,18})?$", description = "Resume after this place, `generation.number`"),
     ),
     responses(
         (
@@ -156,7 +156,8 @@ fn wants_list(headers: &HeaderMap) -> bool {
 fn cursor(query: &Selection, headers: &HeaderMap) -> Result<Option<Position>, Fault> {
     let (place, text) = match (headers.get("last-event-id"), &query.after) {
         (Some(value), _) => {
-            let text = value.to_str().map_err(|_| Fault::invalid("Last-Event-ID", "is not ASCII"))?;
+            let text =
+                value.to_str().map_err(|_| Fault::invalid("Last-Event-ID", "is not ASCII"))?;
             ("Last-Event-ID", text)
         }
         (None, Some(text)) => ("after", text.as_str()),
@@ -190,7 +191,10 @@ enum Frame {
     Event(Box<ExecutionEvent>),
     Delta(domain::event::Chunk),
     Done(Try),
-    Reset { of: Option<Try>, reason: &'static str },
+    Reset {
+        of: Option<Try>,
+        reason: &'static str,
+    },
     /// The client's place is not one of this execution: it starts over.
     StartOver,
 }
@@ -284,14 +288,15 @@ impl Feed {
     /// Reads the history. An execution that neither the store nor the live topics know doesn't exist.
     async fn begin(&mut self) -> Result<Begun, Fault> {
         let execution = find(&self.app, &self.tenant, &self.id).await?;
+        self.refill().await?;
+        let mut known = execution.is_some();
         while let Some(followed) = self.following.try_next() {
-            self.take(followed);
+            known = true;
+            self.take_in(followed).await;
         }
-        let known = execution.is_some() || !self.ready.is_empty() || self.last.is_some();
         if !known {
             return Err(Fault::NotFound { what: "execution", name: self.id.clone() });
         }
-        self.refill().await?;
         let Some(execution) = execution.filter(|execution| execution.status.is_terminal()) else {
             return Ok(Begun::More);
         };
@@ -331,11 +336,7 @@ impl Feed {
             };
             tokio::select! {
                 biased;
-                followed = self.following.next() => {
-                    if self.take(followed) == Taken::Hole {
-                        self.ask_now().await;
-                    }
-                }
+                followed = self.following.next() => self.take_in(followed).await,
                 () = patience => {
                     self.ready.extend(self.last.take().map(|(frame, _)| frame));
                     self.over = true;
@@ -347,7 +348,17 @@ impl Feed {
         }
     }
 
-    /// Takes what is live.
+    /// Takes what is live; what is missing before it is looked for in the store first.
+    async fn take_in(&mut self, followed: Followed) {
+        if let Taken::Hole(event) = self.take(followed) {
+            self.ask_now().await;
+            // If the hole is still there, the store will have this event too once it is filled.
+            if let Some(event) = event {
+                self.offer(event);
+            }
+        }
+    }
+
     fn take(&mut self, followed: Followed) -> Taken {
         match followed {
             Followed::Event(event) => return self.offer(event),
@@ -361,7 +372,8 @@ impl Feed {
             }
             Followed::Reset(of) => {
                 self.text = Text::Flowing;
-                self.ready.push_back(Frame::Reset { of: Some(of), reason: "the call was tried again" });
+                self.ready
+                    .push_back(Frame::Reset { of: Some(of), reason: "the call was tried again" });
             }
             Followed::Gap(of) => {
                 self.text = Text::Still;
@@ -372,7 +384,7 @@ impl Feed {
                 self.text = Text::Still;
                 let reason = "this client or its server fell behind; the answer has the whole";
                 self.ready.push_back(Frame::Reset { of: None, reason });
-                return Taken::Hole;
+                return Taken::Hole(None);
             }
         }
         Taken::Well
@@ -393,12 +405,12 @@ impl Feed {
                 }
                 Taken::Well
             }
-            Verdict::Gap => Taken::Hole,
+            Verdict::Gap => Taken::Hole(Some(event)),
             Verdict::Copy if terminal && place.generation == had.generation => {
                 if place.number < had.number {
                     // Nothing comes after an ending, so the client's place was never one of these.
                     self.start_over();
-                    return Taken::Hole;
+                    return Taken::Hole(Some(event));
                 }
                 self.over |= self.last.is_none();
                 Taken::Well
@@ -429,7 +441,7 @@ impl Feed {
             let events = read(&self.app, &self.tenant, &self.id, after, PAGE).await?;
             let full = events.len() == PAGE;
             for event in events {
-                if self.offer(Box::new(event)) == Taken::Hole {
+                if let Taken::Hole(_) = self.offer(Box::new(event)) {
                     return Ok(());
                 }
             }
@@ -441,11 +453,11 @@ impl Feed {
 }
 
 /// Whether what came follows what was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Taken {
     Well,
-    /// Something is missing: the store may have it.
-    Hole,
+    /// Something is missing before this event: the store may have it.
+    Hole(Option<Box<ExecutionEvent>>),
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::trace::Trace;
 use crate::view::{Accepted, ExecutionView, Links};
 
 /// What a path's last segment ends with to cancel.
-const CANCEL: &str = ":cancel";
+pub(crate) const CANCEL: &str = ":cancel";
 
 /// An id in a path, checked.
 pub(crate) fn id(path: Result<Path<String>, PathRejection>) -> Result<String, Fault> {
@@ -38,7 +38,7 @@ pub(crate) async fn find(app: &App, tenant: &str, id: &str) -> Result<Option<Exe
     get,
     path = "/v1/executions/{id}",
     tag = "executions",
-    params(("id" = String, Path, min_length = 1, max_length = 256, description = "The execution")),
+    params(("id" = String, Path, min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$", description = "The execution")),
     responses(
         (status = 200, description = "The execution", body = ExecutionView),
         crate::docs::ReadErrors,
@@ -65,7 +65,7 @@ pub(crate) async fn get(
     post,
     path = "/v1/executions/{id}:cancel",
     tag = "executions",
-    params(("id" = String, Path, min_length = 1, max_length = 256, description = "The execution")),
+    params(("id" = String, Path, min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$", description = "The execution")),
     responses(
         (status = 202, description = "The command stands", body = Accepted),
         (status = 409, description = "The execution has already ended", body = ProblemDetails, content_type = "application/problem+json"),

@@ -53,20 +53,27 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
     let mut say = |name, result: Result<(), String>| {
         dependencies.insert(name, result.err().unwrap_or_else(|| "ok".into()));
     };
-    let when = |holds: bool, otherwise: &str| if holds { Ok(()) } else { Err(otherwise.to_owned()) };
+    let when =
+        |holds: bool, otherwise: &str| if holds { Ok(()) } else { Err(otherwise.to_owned()) };
     say("definitions", when(app.definitions.caught_up(), "still reading the definitions"));
     say("live-events", when(app.hub.is_ready(), "results and stream are not being read"));
-    say("schemas", match app.ids.missing().first() {
-        None => Ok(()),
-        Some(missing) => Err(format!("{} is not registered", missing.name)),
-    });
+    say(
+        "schemas",
+        match app.ids.missing().first() {
+            None => Ok(()),
+            Some(missing) => Err(format!("{} is not registered", missing.name)),
+        },
+    );
     say("shutdown", when(!app.shutdown.is_asked(), "the process is stopping"));
     let store = tokio::time::timeout(STORE_PATIENCE, app.store.progress("readyz", 0)).await;
-    say("store", match store {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("does not answer".into()),
-    });
+    say(
+        "store",
+        match store {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("does not answer".into()),
+        },
+    );
     for dependency in &app.dependencies {
         say(dependency.name, (dependency.check)());
     }

@@ -75,7 +75,14 @@ mod tests {
         for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]:8080", "[::1]"] {
             assert!(names_this_machine(host), "{host}");
         }
-        for host in ["", "evil.example:8080", "localhost.evil.example", "127.0.0.1.nip.io", "[::1", "0.0.0.0"] {
+        for host in [
+            "",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "127.0.0.1.nip.io",
+            "[::1",
+            "0.0.0.0",
+        ] {
             assert!(!names_this_machine(host), "{host}");
         }
     }

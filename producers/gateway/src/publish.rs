@@ -120,14 +120,9 @@ impl PublishError {
 }
 
 /// The CloudEvents Kafka binding, binary mode, and the trace.
-fn headers(
-    id: &str,
-    record: &str,
-    tenant: &str,
-    subject: &str,
-    trace: Option<&Trace>,
-) -> Headers {
-    let text = |name: &str, value: &str| (name.to_owned(), Bytes::copy_from_slice(value.as_bytes()));
+fn headers(id: &str, record: &str, tenant: &str, subject: &str, trace: Option<&Trace>) -> Headers {
+    let text =
+        |name: &str, value: &str| (name.to_owned(), Bytes::copy_from_slice(value.as_bytes()));
     let mut headers = vec![
         text("content-type", "application/avro"),
         text("ce_specversion", "1.0"),

@@ -29,12 +29,12 @@ use crate::{App, shape};
 #[serde(deny_unknown_fields)]
 pub(crate) struct Submitted {
     /// The id of the execution. Without one it is derived from the idempotency key, else made.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     id: Option<String>,
     /// Must be the key's own tenant when it is given.
     tenant: Option<String>,
     /// "The same request again": as the header `Idempotency-Key`.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     idempotency_key: Option<String>,
     /// Higher goes first where calls queue.
     #[serde(default)]
@@ -47,11 +47,11 @@ pub(crate) struct Submitted {
     #[serde(default)]
     labels: BTreeMap<String, String>,
     /// Alias of a model definition.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     model: String,
     /// `chat`, `text_completion`, `embeddings` or `rerank`.
     #[serde(default)]
-    #[schema(value_type = Option<crate::docs::shapes::OperationName>)]
+    #[schema(value_type = crate::docs::shapes::OperationName, required = false)]
     operation: Operation,
     /// The OpenAI-shaped JSON of the operation: an object, or a string that holds one.
     #[schema(value_type = serde_json::Map<String, serde_json::Value>)]
@@ -232,11 +232,13 @@ mod tests {
             ("body", json!([]), "body"),
             ("body", json!({}), "body.messages"),
             ("labels", json!({"": "x"}), "labels (entry 0)"),
-            ("origin", json!({"kind": "workflow"}), "body"),
-            ("priority", json!("high"), "body"),
+            ("origin", json!({"kind": "workflow"}), "origin"),
+            ("priority", json!("high"), "priority"),
         ] {
             match read(&with(field, value.clone()), "acme", None) {
-                Err(Fault::Invalid { place: got, .. }) => assert_eq!(got, place, "{field}: {value}"),
+                Err(Fault::Invalid { place: got, .. }) => {
+                    assert_eq!(got, place, "{field}: {value}")
+                }
                 other => panic!("{field}: {value}: {other:?}"),
             }
         }

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::Method;
+use axum::http::{Method, Uri};
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post, put};
@@ -36,7 +36,10 @@ pub(crate) fn router(app: App) -> Router {
         ("/", get(page::get), "GET, HEAD"),
     ];
     let refusing = |route: MethodRouter<App>, refuse: fn(&'static str) -> Response, allowed| {
-        route.fallback(move || async move { refuse(allowed) })
+        // A command shares its route with the execution that it is for.
+        route.fallback(move |uri: Uri| async move {
+            refuse(if uri.path().ends_with(executions::CANCEL) { "POST" } else { allowed })
+        })
     };
     let mut router = Router::new();
     for (path, route, allowed) in theirs {

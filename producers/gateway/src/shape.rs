@@ -77,7 +77,9 @@ pub(crate) fn labels<'a>(
     }
     for (n, (key, value)) in labels.enumerate() {
         if key.is_empty() || key.len() > MAX_LABEL_BYTES || value.len() > MAX_LABEL_BYTES {
-            let problem = format!("must have a key of 1 to {MAX_LABEL_BYTES} bytes, and a value of up to as many");
+            let problem = format!(
+                "must have a key of 1 to {MAX_LABEL_BYTES} bytes, and a value of up to as many"
+            );
             return Err(Fault::invalid(format!("labels (entry {n})"), problem));
         }
     }
@@ -132,11 +134,7 @@ fn check_operation(
     }
 }
 
-fn filled<'a>(
-    body: &'a Map<String, Value>,
-    at: &str,
-    field: &str,
-) -> Result<&'a [Value], Fault> {
+fn filled<'a>(body: &'a Map<String, Value>, at: &str, field: &str) -> Result<&'a [Value], Fault> {
     match body.get(field) {
         Some(Value::Array(items)) if !items.is_empty() => Ok(items),
         _ => Err(Fault::invalid(format!("{at}{field}"), "must be an array with at least one item")),
@@ -211,7 +209,11 @@ mod tests {
             ),
             (TextCompletion, json!({"model": "m"}), "prompt"),
             (Embeddings, json!({"model": "m", "input": []}), "input"),
-            (Embeddings, json!({"model": "m", "input": "a", "encoding_format": "hex"}), "encoding_format"),
+            (
+                Embeddings,
+                json!({"model": "m", "input": "a", "encoding_format": "hex"}),
+                "encoding_format",
+            ),
             (Rerank, json!({"model": "m", "documents": ["a"]}), "query"),
             (Rerank, json!({"model": "m", "query": "q", "documents": [1]}), "documents[0]"),
         ] {
@@ -221,7 +223,9 @@ mod tests {
             }
         }
         let nested = check_nested(Chat, &json!({"messages": [{}]}));
-        assert!(matches!(nested, Err(Fault::Invalid { place, .. }) if place == "body.messages[0].role"));
+        assert!(
+            matches!(nested, Err(Fault::Invalid { place, .. }) if place == "body.messages[0].role")
+        );
     }
 
     #[test]

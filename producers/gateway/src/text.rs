@@ -20,13 +20,13 @@ pub(crate) fn segment(text: &str) -> String {
 
 /// Standard base64 with padding (RFC 4648, section 4).
 pub(crate) fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] =
-        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let group = chunk.iter().enumerate().fold(0_u32, |group, (place, byte)| {
-            group | u32::from(*byte) << (16 - 8 * place)
-        });
+        let group = chunk
+            .iter()
+            .enumerate()
+            .fold(0_u32, |group, (place, byte)| group | u32::from(*byte) << (16 - 8 * place));
         for place in 0..4 {
             if place <= chunk.len() {
                 let index = (group >> (18 - 6 * place)) & 0x3f;

@@ -46,12 +46,8 @@ impl Trace {
 pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     let begin = Instant::now();
     let trace = Trace::of(request.headers());
-    let id = request
-        .headers()
-        .get(&REQUEST_ID)
-        .filter(|id| fits(id))
-        .cloned()
-        .unwrap_or_else(|| {
+    let id =
+        request.headers().get(&REQUEST_ID).filter(|id| fits(id)).cloned().unwrap_or_else(|| {
             HeaderValue::from_str(&crate::publish::new_id()).expect("an id of ours is ASCII")
         });
     let method = request.method().clone();
@@ -71,7 +67,8 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     let mut response = next.run(request).instrument(span).await;
     response.headers_mut().insert(REQUEST_ID, id);
     let status = response.status().as_u16().to_string();
-    let method = if KNOWN_METHODS.contains(&method.as_str()) { method.to_string() } else { "other".into() };
+    let method =
+        if KNOWN_METHODS.contains(&method.as_str()) { method.to_string() } else { "other".into() };
     metrics::counter!(names::REQUESTS, "method" => method, "route" => route.clone(), "status" => status)
         .increment(1);
     metrics::histogram!(names::SECONDS, "route" => route).record(begin.elapsed().as_secs_f64());

@@ -49,9 +49,7 @@ pub(crate) struct Create {
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
-    let known = Scope::ALL
-        .into_iter()
-        .find(|scope| scope.as_str() == text.trim());
+    let known = Scope::ALL.into_iter().find(|scope| scope.as_str() == text.trim());
     known.ok_or_else(|| {
         let names: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
         format!("there are {}", names.join(", "))
@@ -84,9 +82,7 @@ impl Create {
             scopes: self.scopes.into_iter().collect::<BTreeSet<_>>(),
             label: self.label,
             created,
-            expires: self
-                .expires
-                .map(|days| created.plus(i64::from(days) * DAY_MS)),
+            expires: self.expires.map(|days| created.plus(i64::from(days) * DAY_MS)),
         };
         let key = NewKey::generate().map_err(|error| CommandError::new("making a key", error))?;
         let proposal = key.proposal(Uuid::now_v7().to_string(), &definition, "stepstream keys");
@@ -110,11 +106,7 @@ mod tests {
     #[test]
     fn wrong_scope_or_tenant_is_answered_with_what_is_right() {
         assert_eq!(scope(" admin"), Ok(Scope::Admin));
-        assert!(
-            scope("root")
-                .unwrap_err()
-                .contains("requests:write, executions:read")
-        );
+        assert!(scope("root").unwrap_err().contains("requests:write, executions:read"));
         assert_eq!(tenant(""), Err("the tenant is empty".into()));
         assert_eq!(tenant("acme"), Ok("acme".into()));
     }

@@ -67,10 +67,7 @@ impl List {
         let config = self.file.load_quietly()?;
         let cluster = cluster::connect(&config).await?;
         let definitions = read_all(&cluster).await?;
-        for (name, version) in definitions
-            .snapshot()
-            .names(DefinitionKind::Model, &self.tenant)
-        {
+        for (name, version) in definitions.snapshot().names(DefinitionKind::Model, &self.tenant) {
             print::line(&format!("{name}\tversion {}", version.number));
         }
         Ok(())
@@ -79,12 +76,7 @@ impl List {
 
 impl Put {
     async fn run(self) -> Result<(), CommandError> {
-        let Self {
-            file,
-            tenant,
-            name,
-            path,
-        } = self;
+        let Self { file, tenant, name, path } = self;
         domain::id::check(&name).map_err(|why| CommandError::new("the alias", why))?;
         let shown = path.display().to_string();
         let body = std::fs::read_to_string(&path)

@@ -26,9 +26,7 @@ pub(crate) struct Serve {
 }
 
 fn role(text: &str) -> Result<Role, String> {
-    let known = Role::ALL
-        .into_iter()
-        .find(|role| role.as_str() == text.trim());
+    let known = Role::ALL.into_iter().find(|role| role.as_str() == text.trim());
     known.ok_or_else(|| {
         let names: Vec<_> = Role::ALL.iter().map(|role| role.as_str()).collect();
         format!("there are {}", names.join(", "))
@@ -40,9 +38,7 @@ impl Serve {
         let mut config = self.file.load()?;
         if !self.roles.is_empty() {
             config.roles = self.roles;
-            config
-                .check()
-                .map_err(|error| CommandError::new("reading the roles", error))?;
+            config.check().map_err(|error| CommandError::new("reading the roles", error))?;
         }
         init_logs(&config)?;
         let metrics =
@@ -85,9 +81,6 @@ mod tests {
     #[test]
     fn unknown_role_is_answered_with_those_there_are() {
         assert_eq!(role("archive"), Ok(Role::Archive));
-        assert_eq!(
-            role("push").unwrap_err(),
-            "there are gateway, inference, archive"
-        );
+        assert_eq!(role("push").unwrap_err(), "there are gateway, inference, archive");
     }
 }

@@ -44,10 +44,7 @@ impl Topics for Channels {
 }
 
 fn gone() -> ClusterError {
-    ClusterError {
-        what: "read".into(),
-        why: "offset out of range".into(),
-    }
+    ClusterError { what: "read".into(), why: "offset out of range".into() }
 }
 
 struct World {
@@ -60,19 +57,11 @@ impl World {
     async fn new() -> Self {
         let (topics, ids) = (Arc::new(Channels::default()), Ids::for_tests());
         let resolve: Resolve = Arc::new(|_| Ok(false));
-        let parts = Parts {
-            topics: topics.clone(),
-            ids: ids.clone(),
-            resolve,
-        };
+        let parts = Parts { topics: topics.clone(), ids: ids.clone(), resolve };
         let (hub, handle) = Hub::new(Options::default(), parts);
         tokio::spawn(hub.run(std::future::pending()));
         handle.ready().await;
-        Self {
-            topics,
-            ids,
-            handle,
-        }
+        Self { topics, ids, handle }
     }
 
     fn put(&self, topic: Topic, key: &str, value: Vec<u8>) {
@@ -83,35 +72,19 @@ impl World {
             value: value.into(),
             headers: Vec::new(),
         };
-        self.send(
-            topic,
-            Ok(vec![Tailed {
-                partition: 0,
-                record,
-            }]),
-        );
+        self.send(topic, Ok(vec![Tailed { partition: 0, record }]));
     }
 
     fn send(&self, topic: Topic, what: Result<Vec<Tailed>, ClusterError>) {
-        self.topics.feeds.lock().unwrap()[&topic]
-            .send(what)
-            .expect("the hub reads");
+        self.topics.feeds.lock().unwrap()[&topic].send(what).expect("the hub reads");
     }
 
     fn event(&self, tenant: &str, id: &str, number: i64) {
-        self.put(
-            Topic::Results,
-            id,
-            self.ids.frame(&event(tenant, id, number)).unwrap(),
-        );
+        self.put(Topic::Results, id, self.ids.frame(&event(tenant, id, number)).unwrap());
     }
 
     fn chunk(&self, tenant: &str, id: &str, index: i64) {
-        self.put(
-            Topic::Stream,
-            id,
-            self.ids.frame(&chunk(tenant, id, index)).unwrap(),
-        );
+        self.put(Topic::Stream, id, self.ids.frame(&chunk(tenant, id, index)).unwrap());
     }
 }
 
@@ -158,13 +131,7 @@ fn number(followed: Followed) -> i64 {
 async fn follower_gets_its_execution_once_and_nobody_elses() {
     let world = World::new().await;
     let mut mine = world.handle.follow("t", "mine");
-    for (id, number) in [
-        ("other", 1),
-        ("mine", 1),
-        ("mine", 1),
-        ("other", 2),
-        ("mine", 2),
-    ] {
+    for (id, number) in [("other", 1), ("mine", 1), ("mine", 1), ("other", 2), ("mine", 2)] {
         world.event("t", id, number);
     }
     assert_eq!(number(mine.next().await), 1);
@@ -182,13 +149,8 @@ async fn another_tenants_records_are_never_passed_on() {
     let smuggled = world.ids.frame(&event("mine", "another", 1)).unwrap();
     world.put(Topic::Results, "shared-id", smuggled);
     world.event("mine", "shared-id", 1);
-    let Followed::Event(first) = mine.next().await else {
-        panic!("not an event")
-    };
-    assert_eq!(
-        (first.tenant.as_str(), first.execution_id.as_str()),
-        ("mine", "shared-id")
-    );
+    let Followed::Event(first) = mine.next().await else { panic!("not an event") };
+    assert_eq!((first.tenant.as_str(), first.execution_id.as_str()), ("mine", "shared-id"));
 
     // What is remembered is guarded as well.
     let mut late = world.handle.follow("nobody", "shared-id");
@@ -221,12 +183,7 @@ async fn late_follower_gets_what_is_remembered_and_then_what_comes() {
 async fn unreadable_record_stops_nobody() {
     let world = World::new().await;
     let mut mine = world.handle.follow("t", "e");
-    for value in [
-        vec![],
-        vec![1, 2, 3],
-        vec![0, 0, 0, 0x27, 0x0f, 1],
-        vec![0, 0, 0, 0, 1],
-    ] {
+    for value in [vec![], vec![1, 2, 3], vec![0, 0, 0, 0x27, 0x0f, 1], vec![0, 0, 0, 0, 1]] {
         world.put(Topic::Results, "e", value);
     }
     let chunk_on_results = world.ids.frame(&chunk("t", "e", 0)).unwrap();
@@ -255,10 +212,7 @@ async fn follower_that_left_leaves_nothing_behind() {
     let world = World::new().await;
     let (first, second) = (world.handle.follow("t", "e"), world.handle.follow("t", "e"));
     drop(first);
-    assert_eq!(
-        world.handle.0.state().followers.values().flatten().count(),
-        1
-    );
+    assert_eq!(world.handle.0.state().followers.values().flatten().count(), 1);
     drop(second);
     assert!(world.handle.0.state().followers.is_empty());
 }

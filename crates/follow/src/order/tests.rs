@@ -25,9 +25,7 @@ fn chunk(fence: i64, attempt: i32, index: i64) -> Chunk {
 /// What a client would have on its screen.
 fn screen(chunks: impl IntoIterator<Item = Chunk>) -> String {
     let (mut output, mut out) = (Output::default(), Vec::new());
-    chunks
-        .into_iter()
-        .for_each(|chunk| output.offer(chunk, &mut out));
+    chunks.into_iter().for_each(|chunk| output.offer(chunk, &mut out));
     let mut text = String::new();
     for piece in out {
         match piece {
@@ -46,41 +44,18 @@ fn events_are_passed_on_once_and_in_order() {
     let cases: [Case<'_>; 5] = [
         (
             "plain",
-            &[
-                ((0, 1), Next),
-                ((0, 2), Next),
-                ((0, 2), Copy),
-                ((0, 1), Copy),
-                ((0, 3), Next),
-            ],
+            &[((0, 1), Next), ((0, 2), Next), ((0, 2), Copy), ((0, 1), Copy), ((0, 3), Next)],
         ),
         (
             "a hole is not passed over",
-            &[
-                ((0, 1), Next),
-                ((0, 3), Gap),
-                ((0, 2), Next),
-                ((0, 3), Next),
-            ],
+            &[((0, 1), Next), ((0, 3), Gap), ((0, 2), Next), ((0, 3), Next)],
         ),
         (
             "a higher generation replaces",
-            &[
-                ((0, 1), Next),
-                ((0, 2), Next),
-                ((1, 2), Replaces),
-                ((0, 3), Copy),
-                ((1, 3), Next),
-            ],
+            &[((0, 1), Next), ((0, 2), Next), ((1, 2), Replaces), ((0, 3), Copy), ((1, 3), Next)],
         ),
-        (
-            "a higher generation goes on",
-            &[((0, 1), Next), ((1, 2), Next), ((0, 2), Copy)],
-        ),
-        (
-            "the first one has number 1",
-            &[((0, 2), Gap), ((3, 1), Next), ((3, 1), Copy)],
-        ),
+        ("a higher generation goes on", &[((0, 1), Next), ((1, 2), Next), ((0, 2), Copy)]),
+        ("the first one has number 1", &[((0, 2), Gap), ((3, 1), Next), ((3, 1), Copy)]),
     ];
     for (name, steps) in cases {
         let mut events = Events::default();
@@ -101,13 +76,7 @@ fn resumed_place_takes_only_what_is_newer() {
 
 #[test]
 fn newer_try_discards_the_text_of_the_older() {
-    let chunks = [
-        chunk(7, 1, 0),
-        chunk(7, 1, 1),
-        chunk(7, 2, 0),
-        chunk(7, 1, 2),
-        chunk(7, 2, 1),
-    ];
+    let chunks = [chunk(7, 1, 0), chunk(7, 1, 1), chunk(7, 2, 0), chunk(7, 1, 2), chunk(7, 2, 1)];
     assert_eq!(screen(chunks), "<7.2.0><7.2.1>");
     assert_eq!(screen([chunk(9, 1, 0), chunk(7, 5, 0)]), "<9.1.0>");
 }
@@ -115,9 +84,7 @@ fn newer_try_discards_the_text_of_the_older() {
 #[test]
 fn hole_is_said_once_and_nothing_of_that_try_follows() {
     let late = (2..2 + HELD_CHUNKS as i64 + 5).map(|index| chunk(1, 1, index));
-    let chunks = std::iter::once(chunk(1, 1, 0))
-        .chain(late)
-        .chain([chunk(1, 1, 1)]);
+    let chunks = std::iter::once(chunk(1, 1, 0)).chain(late).chain([chunk(1, 1, 1)]);
     assert_eq!(screen(chunks), "<1.1.0>?");
 }
 
@@ -145,34 +112,28 @@ fn new_try_is_whole_again_after_a_hole() {
 /// A history of tries, each whole, in which every chunk may come several times and late by some places.
 fn copies() -> impl Strategy<Value = (Vec<Chunk>, String)> {
     let tries = prop::collection::vec((0_i64..3, 1_i32..3, 1_i64..12), 1..5);
-    (
-        tries,
-        prop::collection::vec((0_usize..30, 1_usize..4), 0..200),
-    )
-        .prop_map(|(tries, noise)| {
-            let mut sent: Vec<(usize, Chunk)> = Vec::new();
-            let lengths: BTreeMap<Try, i64> = tries
-                .into_iter()
-                .map(|(fence, attempt, length)| (Try { fence, attempt }, length))
-                .collect();
-            for (of, length) in &lengths {
-                for index in 0..*length {
-                    let n = sent.len();
-                    sent.push((n, chunk(of.fence, of.attempt, index)));
-                }
+    (tries, prop::collection::vec((0_usize..30, 1_usize..4), 0..200)).prop_map(|(tries, noise)| {
+        let mut sent: Vec<(usize, Chunk)> = Vec::new();
+        let lengths: BTreeMap<Try, i64> = tries
+            .into_iter()
+            .map(|(fence, attempt, length)| (Try { fence, attempt }, length))
+            .collect();
+        for (of, length) in &lengths {
+            for index in 0..*length {
+                let n = sent.len();
+                sent.push((n, chunk(of.fence, of.attempt, index)));
             }
-            let all = sent.clone();
-            for (n, (delay, times)) in noise.iter().enumerate() {
-                let (place, copy) = &all[n % all.len()];
-                sent.extend((1..=*times).map(|k| (place + delay * k, copy.clone())));
-            }
-            sent.sort_by_key(|(place, _)| *place);
-            let (of, length) = lengths.last_key_value().expect("at least one try");
-            let text = (0..*length)
-                .map(|i| chunk(of.fence, of.attempt, i).text)
-                .collect();
-            (sent.into_iter().map(|(_, chunk)| chunk).collect(), text)
-        })
+        }
+        let all = sent.clone();
+        for (n, (delay, times)) in noise.iter().enumerate() {
+            let (place, copy) = &all[n % all.len()];
+            sent.extend((1..=*times).map(|k| (place + delay * k, copy.clone())));
+        }
+        sent.sort_by_key(|(place, _)| *place);
+        let (of, length) = lengths.last_key_value().expect("at least one try");
+        let text = (0..*length).map(|i| chunk(of.fence, of.attempt, i).text).collect();
+        (sent.into_iter().map(|(_, chunk)| chunk).collect(), text)
+    })
 }
 
 proptest! {

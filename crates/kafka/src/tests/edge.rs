@@ -1,3 +1,5 @@
+//! Publishing single records and tailing topics.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

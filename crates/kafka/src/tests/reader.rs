@@ -1,3 +1,5 @@
+//! The reader: exact places, epochs, and what happens when a place is gone.
+
 use std::collections::BTreeMap;
 
 use domain::topic::{Kind, Topic};

@@ -1,3 +1,5 @@
+//! The sender: every outcome of a send, provoked on the embedded broker.
+
 use bytes::Bytes;
 use domain::partition::of_key;
 use domain::topic::{Kind, Topic};

@@ -247,3 +247,43 @@ async fn hanging_deployment_is_held_to_account_though_only_the_total_ended_it() 
     assert_eq!(failure.code, "total_timeout");
     assert_eq!(call(&caller, "2").await.deployment, "b");
 }
+
+#[tokio::test(start_paused = true)]
+async fn call_that_waits_for_a_deployment_goes_elsewhere_when_it_fails() {
+    let slow_to_fail =
+        json!([{ "latency_ms": 100, "fault": { "kind": { "status": { "status": 500 } } } }]);
+    let narrow = |name: &str, rules| with(scripted(name, rules), json!({ "concurrency": 1 }));
+    let definition = json!({
+        "deployments": [narrow("a", slow_to_fail), narrow("b", answers(1_000))],
+        "cooldown": { "failures": 1, "for_ms": 60_000 },
+    });
+    let caller = caller([("m", definition)]);
+    let (at_a, at_b, in_the_queue_of_a) =
+        tokio::join!(call(&caller, "1"), call(&caller, "2"), call(&caller, "3"));
+    assert_eq!((at_a.tries, at_b.tries, in_the_queue_of_a.tries), (2, 1, 1));
+    assert_eq!(in_the_queue_of_a.deployment, "b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeouts_of_tokens_are_measured_from_the_try_and_from_the_last_token() {
+    let rule = |fault: Value| {
+        let words = "one two three four five six seven eight nine ten";
+        let rule = json!({ "reply": words, "latency_ms": 100, "tokens_per_second": 10 });
+        json!([with(rule, fault)])
+    };
+    let hang = |after: u32| json!({ "fault": { "kind": { "hang": { "after_tokens": after } } } });
+    let limits = json!({ "retry": { "max_tries": 1 },
+        "timeouts": { "first_token_ms": 500, "between_tokens_ms": 700 } });
+    for (rules, code, ms) in [
+        (rule(hang(0)), Some("first_token_timeout"), 500),
+        (rule(hang(2)), Some("between_tokens_timeout"), 200 + 700),
+        // Longer than either, but never silent for long.
+        (rule(json!({})), None, 1_000),
+    ] {
+        let start = Instant::now();
+        let caller = caller([("m", with(one(scripted("a", rules)), limits.clone()))]);
+        let result = caller.call(&streaming("r", "hi"), None, &mut Heard::default()).await;
+        assert_eq!(result.err().map(|failure| failure.code).as_deref(), code);
+        assert_eq!(start.elapsed(), Duration::from_millis(ms), "{code:?}");
+    }
+}

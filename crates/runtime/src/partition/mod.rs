@@ -21,6 +21,8 @@ pub(crate) mod overlay;
 mod restore;
 pub(crate) mod rules;
 mod takeover;
+#[cfg(test)]
+mod tests;
 mod timers;
 pub mod wire;
 

@@ -6,7 +6,7 @@
 //! failing one: `SEED=n cargo test -p stepstream-runtime one_seed -- --nocapture`.
 
 mod broker;
-mod programs;
+pub(crate) mod programs;
 mod seat;
 mod tests;
 

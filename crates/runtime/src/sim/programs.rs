@@ -14,16 +14,16 @@ use crate::context::{Context, EventBody};
 use crate::processor::{Event, Processor, Refusal, StepError, Subject};
 
 /// The body of a request that admission refuses.
-pub(super) const INVALID: &str = "invalid";
+pub(crate) const INVALID: &str = "invalid";
 /// The body of a request whose step fails.
-pub(super) const POISON: &str = "poison";
+pub(crate) const POISON: &str = "poison";
 /// The body of a request whose step panics.
-pub(super) const PANIC: &str = "panic";
+pub(crate) const PANIC: &str = "panic";
 /// The body of a request whose answer is larger than a record.
-pub(super) const HUGE: &str = "huge";
+pub(crate) const HUGE: &str = "huge";
 
 /// How long after its admission a parent's timer is due.
-pub(super) const TIMER_MS: i64 = 300;
+pub(crate) const TIMER_MS: i64 = 300;
 
 fn subject(request: &ModelRequest) -> Subject {
     Subject {
@@ -99,14 +99,14 @@ fn end<P: Processor>(
 
 /// Which program folds: the second one asks a child more, and waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Program {
+pub(crate) enum Program {
     First,
     Second,
 }
 
 impl Program {
     /// Its fingerprint.
-    pub(super) fn fingerprint(self) -> &'static str {
+    pub(crate) fn fingerprint(self) -> &'static str {
         match self {
             Self::First => "first",
             Self::Second => "second",
@@ -115,7 +115,7 @@ impl Program {
 }
 
 /// Asks as many children as its request's priority says, and ends when all have answered.
-pub(super) struct Parent(pub(super) Program);
+pub(crate) struct Parent(pub(crate) Program);
 
 impl Processor for Parent {
     const KIND: Kind = Kind::Workflow;
@@ -197,7 +197,7 @@ impl Processor for Parent {
 }
 
 /// Makes one outside call and answers its origin.
-pub(super) struct Child;
+pub(crate) struct Child;
 
 impl Processor for Child {
     const KIND: Kind = Kind::Model;
@@ -250,6 +250,25 @@ impl Processor for Child {
     fn fail(&self, failure: &Failure, context: &mut Context<'_, Self>) {
         let origin = context.get("call").and_then(|own| own.origin.clone());
         end(context, origin, Terminal::Failed, Some(failure.clone())).expect("its entity exists");
+    }
+}
+
+/// How a call ended, with this body.
+pub(crate) fn outcome(body: &str) -> ModelOutcome {
+    ModelOutcome {
+        body: body.into(),
+        body_media_type: domain::request::JSON.into(),
+        provider: "simulated".into(),
+        deployment: "d".into(),
+        model_used: "m".into(),
+        finish_reason: None,
+        usage: None,
+        cost: None,
+        tries: 1,
+        queued_ms: 0,
+        duration_ms: 0,
+        time_to_first_token_ms: None,
+        http_status: None,
     }
 }
 

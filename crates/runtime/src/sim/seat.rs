@@ -9,7 +9,7 @@ use domain::topic::Topic;
 use schemas::Ids;
 
 use super::broker::{Broker, CommitLuck, PARTITIONS, Rng};
-use super::programs::{HUGE, Program};
+use super::programs::{HUGE, Program, outcome};
 use crate::partition::effects::{Alarm, Cut, Effect, Input};
 use crate::partition::rules::{Rule, Rules};
 use crate::partition::{Identity, Options, Partition, RestoreError, Restored, Survivors};
@@ -466,22 +466,4 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
 
 fn place(record: &Outgoing) -> (Topic, i32) {
     (record.topic, super::broker::partition_of(record))
-}
-
-fn outcome(body: &str) -> ModelOutcome {
-    ModelOutcome {
-        body: body.into(),
-        body_media_type: domain::request::JSON.into(),
-        provider: "simulated".into(),
-        deployment: "d".into(),
-        model_used: "m".into(),
-        finish_reason: None,
-        usage: None,
-        cost: None,
-        tries: 1,
-        queued_ms: 0,
-        duration_ms: 0,
-        time_to_first_token_ms: None,
-        http_status: None,
-    }
 }

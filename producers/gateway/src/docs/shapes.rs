@@ -56,7 +56,7 @@ pub(crate) struct ProblemDetails {
 #[derive(ToSchema)]
 pub(crate) struct ChatRequest {
     /// The alias of a model.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     model: String,
     #[schema(min_items = 1)]
     messages: Vec<ChatMessage>,
@@ -89,7 +89,7 @@ pub(crate) struct ChatAnswer {
 #[derive(ToSchema)]
 pub(crate) struct EmbeddingsRequest {
     /// The alias of a model.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     model: String,
     #[schema(schema_with = embeddings_input)]
     input: Value,
@@ -123,7 +123,7 @@ pub(crate) struct EmbeddingsAnswer {
 #[derive(ToSchema)]
 pub(crate) struct RerankRequest {
     /// The alias of a model.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     model: String,
     query: String,
     /// Texts, or objects with a text.

@@ -72,9 +72,15 @@ async fn place_that_never_was_starts_over_and_says_so() {
 async fn garbage_for_a_place_is_refused() {
     let served = Served::new().await;
     served.world.0.store.apply_events(&history(2)).await.unwrap();
-    for place in ["x", "1", "0.", ".1", "0.1.2", "-1.2", "0.+1", "99999999999.1", "0.99999999999999999999"] {
+    for place in
+        ["x", "1", "0.", ".1", "0.1.2", "-1.2", "0.+1", "99999999999.1", "0.99999999999999999999"]
+    {
         let got = events(&served, &[("last-event-id", place)]).await;
-        assert_eq!((got.status.as_u16(), &got.json()["place"]), (400, &json!("Last-Event-ID")), "{place}");
+        assert_eq!(
+            (got.status.as_u16(), &got.json()["place"]),
+            (400, &json!("Last-Event-ID")),
+            "{place}"
+        );
     }
     let got = served.get("/v1/executions/e/events?after=zz").await;
     assert_eq!((got.status.as_u16(), &got.json()["place"]), (400, &json!("after")));
@@ -111,6 +117,7 @@ async fn higher_generation_replaces_what_was_sent() {
     let served = Served::new().await;
     let mut all = history(3);
     all[2].event_type = EventType::Resumed;
+    served.world.0.store.apply_event(&all[0]).await.unwrap();
     all.iter().for_each(|event| served.world.event(event));
     for number in [2, 3] {
         let event_type = if number == 3 { EventType::Failed } else { EventType::Paused };
@@ -124,7 +131,7 @@ async fn higher_generation_replaces_what_was_sent() {
 #[tokio::test]
 async fn text_is_complete_before_the_end_and_a_new_try_resets_it() {
     let served = Served::new().await;
-    served.world.event(&event("e", 1, EventType::Started));
+    served.world.0.store.apply_event(&event("e", 1, EventType::Started)).await.unwrap();
     served.world.chunk("e", 1, 0, "old");
     served.world.chunk("e", 2, 0, "new ");
     served.world.event(&event("e", 2, EventType::Succeeded));

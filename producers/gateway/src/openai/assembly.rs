@@ -238,8 +238,9 @@ impl Choice {
         let arguments = call["function"]["arguments"].as_str().unwrap_or_default();
         let new = tool.arguments.complete(arguments)?.to_owned();
         if tool.announced == Announced::Yes {
-            return Ok((!new.is_empty())
-                .then(|| json!({"index": index, "function": {"arguments": new}})));
+            return Ok(
+                (!new.is_empty()).then(|| json!({"index": index, "function": {"arguments": new}}))
+            );
         }
         tool.announced = Announced::Yes;
         Ok(Some(json!({

@@ -65,7 +65,8 @@ pub(crate) async fn create(
 ) -> Result<Response, OpenAi> {
     let text = body.into_text();
     let shape = shape::check(Operation::Chat, &parse::<Value>(&text)?)?;
-    let (request, novelty) = request(&app, caller.tenant(), &headers, Operation::Chat, &shape, text)?;
+    let (request, novelty) =
+        request(&app, caller.tenant(), &headers, Operation::Chat, &shape, text)?;
     let Output::Stream(usage) = shape.output else {
         let (answer, id) = whole(&app, &request, novelty, &trace).await?;
         return Ok(verbatim(answer, &id));

@@ -51,8 +51,9 @@ pub(crate) async fn create(
     let (answer, id) = whole(&app, &request, novelty, &trace).await?;
     let answer = match encoding {
         Encoding::Float => answer,
-        Encoding::Base64 => encode(&answer)
-            .map_err(|problem| Fault::Unusable { execution: id.clone(), problem })?,
+        Encoding::Base64 => {
+            encode(&answer).map_err(|problem| Fault::Unusable { execution: id.clone(), problem })?
+        }
     };
     Ok(verbatim(answer, &id))
 }

@@ -197,7 +197,10 @@ async fn answer_that_takes_too_long_can_be_fetched_later() {
         assert_eq!(got.header("x-should-retry"), "false");
         let id = got.header("x-execution-id").to_owned();
         let execution = served.get(&format!("/v1/executions/{id}")).await.json();
-        assert_eq!((&execution["status"], &execution["definition"]), (&json!("accepted"), &json!("fast")));
+        assert_eq!(
+            (&execution["status"], &execution["definition"]),
+            (&json!("accepted"), &json!("fast"))
+        );
         assert_eq!(served.world.published().len(), 1, "it goes on");
     }
 }
@@ -236,9 +239,11 @@ async fn broker_that_is_away_is_a_503_that_tells_no_secret() {
 #[tokio::test]
 async fn embeddings_come_as_numbers_or_as_base64() {
     let vectors = r#"{"object":"list","data":[{"index":0,"embedding":[1.0,-2.5]}]}"#;
-    for (format, expected) in
-        [(None, json!([1.0, -2.5])), (Some("float"), json!([1.0, -2.5])), (Some("base64"), json!("AACAPwAAIMA="))]
-    {
+    for (format, expected) in [
+        (None, json!([1.0, -2.5])),
+        (Some("float"), json!([1.0, -2.5])),
+        (Some("base64"), json!("AACAPwAAIMA=")),
+    ] {
         let served = Served::new().await;
         served.world.on_request(move |world, request| {
             assert_eq!(request.operation, Operation::Embeddings);
@@ -272,17 +277,30 @@ async fn models_are_those_of_the_tenant() {
     served.world.define("other", "secret-model", "{}");
     served.world.define("acme", "team/large", "{}");
     let list = served.get("/v1/models").await.json();
-    let ids: Vec<&str> =
-        list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    let ids: Vec<&str> = list["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|model| model["id"].as_str().unwrap())
+        .collect();
     assert_eq!(ids, ["fast", "team/large"]);
     let model = served.get("/v1/models/team%2Flarge").await.json();
-    assert_eq!(model, json!({"id": "team/large", "object": "model", "created": 5, "owned_by": "stepstream"}));
+    assert_eq!(
+        model,
+        json!({"id": "team/large", "object": "model", "created": 5, "owned_by": "stepstream"})
+    );
     for name in ["secret-model", "none", "%ff"] {
         let got = served.get(&format!("/v1/models/{name}")).await;
-        assert!(got.status.is_client_error() && got.json()["error"]["message"].is_string(), "{name}");
+        assert!(
+            got.status.is_client_error() && got.json()["error"]["message"].is_string(),
+            "{name}"
+        );
     }
     let got = served
-        .post("/v1/chat/completions", &json!({"model": "secret-model", "messages": [{"role": "user"}]}))
+        .post(
+            "/v1/chat/completions",
+            &json!({"model": "secret-model", "messages": [{"role": "user"}]}),
+        )
         .await;
     assert_eq!(got.json()["error"]["code"], "model_not_found");
     assert!(served.world.published().is_empty());

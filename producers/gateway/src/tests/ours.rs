@@ -151,7 +151,10 @@ async fn wrong_definition_is_refused_at_its_place_and_not_written() {
     for (body, place) in [
         (json!([]), "body"),
         (json!({"deployments": []}), "deployments"),
-        (json!({"deployments": [{"name": "a", "provider": "openai", "model": "m", "key": "sk-1"}]}), "deployments[0].key"),
+        (
+            json!({"deployments": [{"name": "a", "provider": "openai", "model": "m", "key": "sk-1"}]}),
+            "deployments[0].key",
+        ),
     ] {
         let got = put(&served, Some(("if-none-match", "*")), &body).await;
         assert_eq!(got.status.as_u16(), 400, "{body}");

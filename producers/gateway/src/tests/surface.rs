@@ -66,7 +66,9 @@ async fn wrong_keys_all_look_the_same() {
     let served = Served::new().await;
     let unknown = format!("sk-ss-{}", "0".repeat(64));
     let mut answers = Vec::new();
-    for value in [&format!("Bearer {unknown}"), "Bearer x", "Bearer ", &format!("Bearer {}x", served.key)] {
+    for value in
+        [&format!("Bearer {unknown}"), "Bearer x", "Bearer ", &format!("Bearer {}x", served.key)]
+    {
         let request = Request::get("/v1/models").header("authorization", value);
         let got = answer(served.send(request.body(Body::empty()).unwrap()).await).await;
         assert_eq!(got.status.as_u16(), 401, "{value}");
@@ -88,11 +90,19 @@ async fn wrong_keys_all_look_the_same() {
 #[tokio::test]
 async fn key_does_what_its_scopes_say_and_no_more() {
     let served = Served::new().await;
-    for scope in [Scope::RequestsWrite, Scope::ExecutionsRead, Scope::ExecutionsWrite, Scope::DefinitionsRead, Scope::DefinitionsWrite] {
+    for scope in [
+        Scope::RequestsWrite,
+        Scope::ExecutionsRead,
+        Scope::ExecutionsWrite,
+        Scope::DefinitionsRead,
+        Scope::DefinitionsWrite,
+    ] {
         let key = served.world.key("acme", &[scope]);
         for (method, path, keyed) in operations() {
             let needs = match (method.as_str(), path.as_str()) {
-                (_, "/v1/chat/completions" | "/v1/embeddings" | "/v1/rerank" | "/v1/requests") => Scope::RequestsWrite,
+                (_, "/v1/chat/completions" | "/v1/embeddings" | "/v1/rerank" | "/v1/requests") => {
+                    Scope::RequestsWrite
+                }
                 ("POST", _) => Scope::ExecutionsWrite,
                 (_, path) if path.starts_with("/v1/executions") => Scope::ExecutionsRead,
                 ("PUT", _) => Scope::DefinitionsWrite,
@@ -107,9 +117,12 @@ async fn key_does_what_its_scopes_say_and_no_more() {
 #[tokio::test]
 async fn every_answer_has_a_request_id() {
     let served = Served::new().await;
-    for (sent, kept) in [("my-id-1", true), ("", false), ("has space", false), (&"x".repeat(129), false)] {
+    for (sent, kept) in
+        [("my-id-1", true), ("", false), ("has space", false), (&"x".repeat(129), false)]
+    {
         for path in ["/v1/models", "/nowhere", "/healthz"] {
-            let request = Request::get(path).header("x-request-id", sent).body(Body::empty()).unwrap();
+            let request =
+                Request::get(path).header("x-request-id", sent).body(Body::empty()).unwrap();
             let got = answer(served.send(request).await).await;
             let id = got.header("x-request-id");
             assert_eq!(id == sent, kept, "{path}: {sent}");
@@ -126,17 +139,19 @@ async fn refusals_of_bodies_say_why() {
     for path in ["/v1/chat/completions", "/v1/embeddings", "/v1/rerank", "/v1/requests"] {
         for (body, status, word) in [
             ("", 400, "EOF"),
-            ("{\"a\":}", 400, "column 6"),
+            ("{\"model\":}", 400, "column 10"),
             (deep.as_str(), 400, "nested deeper"),
             ("[]", 400, ""),
             (big.as_str(), 413, "larger than 10000 bytes"),
         ] {
-            let got = answer(served.send(served.request("POST", path, body.to_owned())).await).await;
+            let got =
+                answer(served.send(served.request("POST", path, body.to_owned())).await).await;
             assert_eq!(got.status.as_u16(), status, "{path}: {}", got.text);
             assert!(got.text.contains(word), "{path}: {}", got.text);
         }
         let mut form = served.request("POST", path, "a=b");
-        form.headers_mut().insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
+        form.headers_mut()
+            .insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
         assert_eq!(served.send(form).await.status().as_u16(), 415);
         let bytes = served.request("POST", path, vec![b'"', 0xff, b'"']);
         assert_eq!(served.send(bytes).await.status().as_u16(), 400);
@@ -147,7 +162,10 @@ async fn refusals_of_bodies_say_why() {
 async fn unknown_route_is_a_problem() {
     let served = Served::new().await;
     let got = served.get("/v1/nothing").await;
-    assert_eq!((got.status.as_u16(), got.header("content-type")), (404, "application/problem+json"));
+    assert_eq!(
+        (got.status.as_u16(), got.header("content-type")),
+        (404, "application/problem+json")
+    );
     assert_eq!(got.json()["code"], "unknown_route");
     let hidden = served.get("/").await;
     assert_eq!(hidden.status.as_u16(), 404);
@@ -221,8 +239,20 @@ fn json_value() -> impl Strategy<Value = Value> {
     ];
     let name = prop_oneof![
         prop::sample::select(vec![
-            "model", "messages", "role", "body", "input", "query", "documents", "stream", "id",
-            "stream_options", "labels", "operation", "deadline", "encoding_format",
+            "model",
+            "messages",
+            "role",
+            "body",
+            "input",
+            "query",
+            "documents",
+            "stream",
+            "id",
+            "stream_options",
+            "labels",
+            "operation",
+            "deadline",
+            "encoding_format",
         ])
         .prop_map(str::to_owned),
         ".{0,6}",

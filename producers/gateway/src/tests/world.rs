@@ -122,16 +122,19 @@ impl Served {
         let (hub, handle) = follow::Hub::new(follow::Options::default(), parts);
         tokio::spawn(hub.run(std::future::pending()));
         handle.ready().await;
-        let gateway = Gateway::new(options, Parts {
-            publish: Arc::new(world.clone()),
-            ids: world.0.ids.clone(),
-            hub: handle,
-            store: world.0.store.clone(),
-            definitions: world.0.definitions.clone(),
-            metrics: Arc::new(|| "# nothing\n".into()),
-            dependencies: vec![],
-            shutdown: Shutdown::new(),
-        });
+        let gateway = Gateway::new(
+            options,
+            Parts {
+                publish: Arc::new(world.clone()),
+                ids: world.0.ids.clone(),
+                hub: handle,
+                store: world.0.store.clone(),
+                definitions: world.0.definitions.clone(),
+                metrics: Arc::new(|| "# nothing\n".into()),
+                dependencies: vec![],
+                shutdown: Shutdown::new(),
+            },
+        );
         Self { world, router: gateway.router(), app: gateway.app, key }
     }
 
@@ -281,7 +284,10 @@ impl World {
     }
 
     pub(crate) fn succeed(&self, id: &str, data: &str) {
-        self.event(&ExecutionEvent { data: Some(data.into()), ..event(id, 3, EventType::Succeeded) });
+        self.event(&ExecutionEvent {
+            data: Some(data.into()),
+            ..event(id, 3, EventType::Succeeded)
+        });
     }
 
     pub(crate) fn fail(&self, id: &str, failure: Failure) {

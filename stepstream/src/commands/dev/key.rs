@@ -42,19 +42,12 @@ pub(super) fn load_or_make(data: &Path) -> Result<NewKey, CommandError> {
             })?;
             Ok(key)
         }
-        Err(error) => Err(CommandError::new(
-            format!("reading the API key in {shown}"),
-            error,
-        )),
+        Err(error) => Err(CommandError::new(format!("reading the API key in {shown}"), error)),
     }
 }
 
 fn write(path: &Path, key: &NewKey) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(OWNER_ONLY)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path)?;
     writeln!(file, "{}", key.key.expose_secret())
 }
 

@@ -146,20 +146,15 @@ impl Dev {
         &self,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Config, CommandError> {
-        let mut variables: BTreeMap<String, String> = DEFAULTS
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
+        let mut variables: BTreeMap<String, String> =
+            DEFAULTS.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         variables.extend(environment);
         let failed = |error| CommandError::new("reading the configuration", error);
         let mut config = Config::load_from(None, variables).map_err(failed)?;
         config.roles = service::config::Role::ALL.to_vec();
         config.gateway.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         if let Some(brokers) = &self.brokers {
-            config.kafka.brokers = brokers
-                .split(',')
-                .map(|one| one.trim().to_owned())
-                .collect();
+            config.kafka.brokers = brokers.split(',').map(|one| one.trim().to_owned()).collect();
         }
         if let Some(registry) = &self.registry {
             config.registry.url.clone_from(registry);
@@ -174,17 +169,9 @@ impl Dev {
         if self.brokers.is_none() {
             return "embedded.redb".into();
         }
-        let named = format!(
-            "{}/{}",
-            config.kafka.bootstrap_servers(),
-            config.kafka.prefix
-        );
+        let named = format!("{}/{}", config.kafka.bootstrap_servers(), config.kafka.prefix);
         let hash = Sha256::digest(named.as_bytes());
-        let digits: String = hash
-            .iter()
-            .take(4)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digits: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         format!("cluster-{digits}.redb")
     }
 
@@ -192,10 +179,7 @@ impl Dev {
         if self.brokers.is_some() {
             topics::set_up(config).await?;
             let cluster = cluster::connect(config).await?;
-            return Ok(Stack {
-                cluster,
-                embedded: None,
-            });
+            return Ok(Stack { cluster, embedded: None });
         }
         let options = Options {
             prefix: config.kafka.prefix.clone(),
@@ -207,21 +191,13 @@ impl Dev {
         let started = blocking(move || {
             let ids = Ids::new();
             let embedded = Embedded::start(options, &ids, cluster::now())?;
-            let settings = kafka::Settings {
-                properties,
-                ..embedded.settings(&client)
-            };
+            let settings = kafka::Settings { properties, ..embedded.settings(&client) };
             let cluster = embedded.cluster_with(settings, ids)?;
-            Ok(Stack {
-                cluster,
-                embedded: Some(Arc::new(embedded)),
-            })
+            Ok(Stack { cluster, embedded: Some(Arc::new(embedded)) })
         });
-        let stack = started
-            .await
-            .map_err(|error: runtime::ports::ClusterError| {
-                CommandError::new("starting the embedded broker", error)
-            })?;
+        let stack = started.await.map_err(|error: runtime::ports::ClusterError| {
+            CommandError::new("starting the embedded broker", error)
+        })?;
         if let Some(embedded) = &stack.embedded {
             config.kafka.brokers = vec![embedded.brokers().to_owned()];
             config.registry.url = embedded.registry_url();
@@ -260,9 +236,7 @@ async fn seed(
 ) -> Result<(), CommandError> {
     let catalogue = node.definitions.snapshot();
     for proposal in proposals {
-        let DefinitionProposed {
-            kind, tenant, name, ..
-        } = &proposal;
+        let DefinitionProposed { kind, tenant, name, .. } = &proposal;
         if !catalogue.history(*kind, tenant, name).is_empty() {
             continue;
         }
@@ -296,10 +270,8 @@ async fn until_ready(address: SocketAddr) -> Result<(), CommandError> {
         };
         if began.elapsed() > READY_WITHIN {
             let limit = READY_WITHIN.as_secs();
-            return Err(
-                CommandError::plain(format!("not ready within {limit} s: {missing}"))
-                    .advise("run it again with STEPSTREAM_TELEMETRY__LOG_FILTER=info to see more"),
-            );
+            return Err(CommandError::plain(format!("not ready within {limit} s: {missing}"))
+                .advise("run it again with STEPSTREAM_TELEMETRY__LOG_FILTER=info to see more"));
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -308,11 +280,8 @@ async fn until_ready(address: SocketAddr) -> Result<(), CommandError> {
 /// Makes a directory of our own, with what leads to it.
 fn make_folder(path: &Path) -> Result<(), CommandError> {
     std::fs::create_dir_all(path).map_err(|error| {
-        CommandError::new(
-            format!("making the data directory {}", path.display()),
-            error,
-        )
-        .advise("choose another place with --data")
+        CommandError::new(format!("making the data directory {}", path.display()), error)
+            .advise("choose another place with --data")
     })
 }
 
@@ -331,19 +300,14 @@ mod tests {
     }
 
     fn config(dev: &Dev, environment: &[(&str, &str)]) -> Config {
-        let pairs = environment
-            .iter()
-            .map(|(name, value)| ((*name).into(), (*value).into()));
+        let pairs = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         dev.config(pairs).unwrap()
     }
 
     #[test]
     fn environment_comes_on_top_of_what_dev_changes() {
         let plain = config(&dev(None), &[]);
-        assert_eq!(
-            (plain.kafka.partitions, plain.kafka.replication_factor),
-            (4, 1)
-        );
+        assert_eq!((plain.kafka.partitions, plain.kafka.replication_factor), (4, 1));
         let set = config(&dev(None), &[("STEPSTREAM_KAFKA__PARTITIONS", "2")]);
         assert_eq!((set.kafka.partitions, set.kafka.replication_factor), (2, 1));
     }

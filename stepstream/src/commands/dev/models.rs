@@ -22,36 +22,16 @@ struct Preset {
 }
 
 const PRESETS: [Preset; 6] = [
-    Preset {
-        variable: "OPENAI_API_KEY",
-        provider: "openai",
-        model: "gpt-4o-mini",
-    },
+    Preset { variable: "OPENAI_API_KEY", provider: "openai", model: "gpt-4o-mini" },
     Preset {
         variable: "ANTHROPIC_API_KEY",
         provider: "anthropic",
         model: "claude-3-5-haiku-latest",
     },
-    Preset {
-        variable: "GEMINI_API_KEY",
-        provider: "gemini",
-        model: "gemini-2.0-flash",
-    },
-    Preset {
-        variable: "DEEPSEEK_API_KEY",
-        provider: "deepseek",
-        model: "deepseek-chat",
-    },
-    Preset {
-        variable: "DASHSCOPE_API_KEY",
-        provider: "qwen",
-        model: "qwen-plus",
-    },
-    Preset {
-        variable: "QIANFAN_API_KEY",
-        provider: "qianfan",
-        model: "ernie-4.0-8k",
-    },
+    Preset { variable: "GEMINI_API_KEY", provider: "gemini", model: "gemini-2.0-flash" },
+    Preset { variable: "DEEPSEEK_API_KEY", provider: "deepseek", model: "deepseek-chat" },
+    Preset { variable: "DASHSCOPE_API_KEY", provider: "qwen", model: "qwen-plus" },
+    Preset { variable: "QIANFAN_API_KEY", provider: "qianfan", model: "ernie-4.0-8k" },
 ];
 
 fn present() -> impl Iterator<Item = &'static Preset> {
@@ -62,10 +42,7 @@ fn present() -> impl Iterator<Item = &'static Preset> {
 
 /// The aliases that are set up, the scripted one first.
 pub(super) fn aliases() -> Vec<&'static str> {
-    [DEMO]
-        .into_iter()
-        .chain(present().map(|preset| preset.provider))
-        .collect()
+    [DEMO].into_iter().chain(present().map(|preset| preset.provider)).collect()
 }
 
 /// The proposals that make them known.

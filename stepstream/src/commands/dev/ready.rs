@@ -24,9 +24,7 @@ pub(super) struct Ready<'a> {
 impl Ready<'_> {
     /// One JSON object on one line.
     pub(super) fn json(&self) -> String {
-        let Config {
-            kafka, registry, ..
-        } = self.config;
+        let Config { kafka, registry, .. } = self.config;
         json!({
             "address": self.address.to_string(),
             "url": self.url(),
@@ -49,9 +47,7 @@ impl Ready<'_> {
 
     /// A block of text, with the first command to try.
     pub(super) fn text(&self) -> String {
-        let Config {
-            kafka, registry, ..
-        } = self.config;
+        let Config { kafka, registry, .. } = self.config;
         let (url, key, model) = (self.url(), self.key.expose_secret(), self.models[0]);
         let topics = match self.stack {
             Stack::Embedded => "in memory: what is on them is gone when this stops",
@@ -115,7 +111,7 @@ mod tests {
 
     #[test]
     fn line_for_programs_is_one_json_object() {
-        let line = with_ready(Ready::json);
+        let line = with_ready(|ready| ready.json());
         assert!(!line.contains('\n'));
         let ready: Value = serde_json::from_str(&line).unwrap();
         for (field, value) in [
@@ -132,11 +128,8 @@ mod tests {
 
     #[test]
     fn block_for_people_warns_that_topics_are_not_kept() {
-        let block = with_ready(Ready::text);
+        let block = with_ready(|ready| ready.text());
         assert!(block.contains("gone when this stops"), "{block}");
-        assert!(
-            block.contains("curl -N http://127.0.0.1:4000/v1/chat/completions"),
-            "{block}"
-        );
+        assert!(block.contains("curl -N http://127.0.0.1:4000/v1/chat/completions"), "{block}");
     }
 }

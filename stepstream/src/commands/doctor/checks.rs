@@ -26,10 +26,7 @@ const SKEW: Duration = Duration::from_secs(5);
 pub(super) async fn all(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let roles: Vec<_> = config.roles.iter().map(|role| role.as_str()).collect();
-    findings.push(Finding::good(
-        "configuration",
-        format!("roles {}", roles.join(", ")),
-    ));
+    findings.push(Finding::good("configuration", format!("roles {}", roles.join(", "))));
     let topics_stand = brokers_and_topics(config, &mut findings).await;
     let registry_answers = registry_and_clock(config, &mut findings).await;
     if config.has(Role::Gateway) || config.has(Role::Archive) {
@@ -67,10 +64,7 @@ async fn brokers_and_topics(config: &Config, findings: &mut Vec<Finding>) -> boo
         }
     };
     let took = began.elapsed().as_millis();
-    findings.push(Finding::good(
-        "brokers",
-        format!("{addresses} answers ({took} ms)"),
-    ));
+    findings.push(Finding::good("brokers", format!("{addresses} answers ({took} ms)")));
     if let Some(refusal) = plan.refused.first() {
         let detail = format!("{}: {}", refusal.topic, refusal.reason);
         let advice = "this has to be put right by hand; `stepstream topics plan` shows all of it";
@@ -80,11 +74,7 @@ async fn brokers_and_topics(config: &Config, findings: &mut Vec<Finding>) -> boo
     if !plan.is_empty() {
         let (create, alter) = (plan.create.len(), plan.alter.len());
         let detail = format!("{create} are missing, {alter} settings differ");
-        findings.push(Finding::bad(
-            "topics",
-            detail,
-            "run `stepstream topics apply`",
-        ));
+        findings.push(Finding::bad("topics", detail, "run `stepstream topics apply`"));
         return create == 0;
     }
     let count = kafka::topics::ALL.len();
@@ -126,20 +116,14 @@ async fn registry_and_clock(config: &Config, findings: &mut Vec<Finding>) -> boo
 
 /// The registry's subjects, and the `Date` of its answer.
 async fn subjects(config: &Registry) -> Result<(BTreeSet<String>, Option<String>), reqwest::Error> {
-    let client = reqwest::Client::builder()
-        .timeout(config.timeout())
-        .build()?;
+    let client = reqwest::Client::builder().timeout(config.timeout()).build()?;
     let url = format!("{}/subjects", config.url.trim_end_matches('/'));
     let mut request = client.get(url);
     if let Some(user) = &config.user {
         request = request.basic_auth(user, config.password.as_ref().map(|secret| secret.expose()));
     }
     let answer = request.send().await?.error_for_status()?;
-    let date = answer
-        .headers()
-        .get("date")
-        .and_then(|date| date.to_str().ok())
-        .map(str::to_owned);
+    let date = answer.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
     Ok((answer.json().await?, date))
 }
 
@@ -161,18 +145,14 @@ fn clock(date: Option<&str>, now: SystemTime) -> Finding {
 
 /// Seconds since the epoch of an HTTP date (RFC 9110, IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT`).
 fn seconds_of(date: &str) -> Option<u64> {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let mut words = date.split_once(", ")?.1.split(' ');
     let day: i64 = words.next()?.parse().ok()?;
     let name = words.next()?;
     let month = i64::try_from(MONTHS.iter().position(|month| *month == name)?).ok()? + 1;
     let year: i64 = words.next()?.parse().ok()?;
-    let mut time = words
-        .next()?
-        .split(':')
-        .map(|part| part.parse::<i64>().ok());
+    let mut time = words.next()?.split(':').map(|part| part.parse::<i64>().ok());
     let (hours, minutes, seconds) = (time.next()??, time.next()??, time.next()??);
     // Days from civil (Howard Hinnant's algorithm): a year that begins in March has its odd day last.
     let shifted = if month <= 2 { year - 1 } else { year };
@@ -237,10 +217,7 @@ async fn provider_keys(config: &Config) -> Finding {
         match ModelDefinition::parse(version.body.as_deref().unwrap_or_default()) {
             Err(error) => broken.push(format!("{tenant}/{name}: {error}")),
             Ok(definition) => {
-                let keys = definition
-                    .deployments
-                    .iter()
-                    .filter_map(|one| one.key.as_ref());
+                let keys = definition.deployments.iter().filter_map(|one| one.key.as_ref());
                 missing.extend(keys.filter(|key| !is_there(key)).map(place));
             }
         }
@@ -256,10 +233,7 @@ async fn provider_keys(config: &Config) -> Finding {
         true => Finding::good(what, format!("all that {models} models name are there")),
         false => Finding::bad(
             what,
-            format!(
-                "not there: {}",
-                missing.into_iter().collect::<Vec<_>>().join(", ")
-            ),
+            format!("not there: {}", missing.into_iter().collect::<Vec<_>>().join(", ")),
             "calls of their deployments will fail: set them for this process",
         ),
     }

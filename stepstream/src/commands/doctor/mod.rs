@@ -50,12 +50,7 @@ impl State {
 
 impl Finding {
     fn new(what: &'static str, state: State, detail: impl Into<String>) -> Self {
-        Self {
-            what,
-            state,
-            detail: detail.into(),
-            advice: None,
-        }
+        Self { what, state, detail: detail.into(), advice: None }
     }
 
     fn good(what: &'static str, detail: impl Into<String>) -> Self {
@@ -63,17 +58,11 @@ impl Finding {
     }
 
     fn bad(what: &'static str, detail: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self {
-            advice: Some(advice.into()),
-            ..Self::new(what, State::Bad, detail)
-        }
+        Self { advice: Some(advice.into()), ..Self::new(what, State::Bad, detail) }
     }
 
     fn note(what: &'static str, detail: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self {
-            advice: Some(advice.into()),
-            ..Self::new(what, State::Note, detail)
-        }
+        Self { advice: Some(advice.into()), ..Self::new(what, State::Note, detail) }
     }
 
     fn skipped(what: &'static str, why: impl Into<String>) -> Self {
@@ -86,11 +75,7 @@ impl Doctor {
         let config = self.file.load_quietly()?;
         let findings = checks::all(&config).await;
         print::line(&table(&findings));
-        match findings
-            .iter()
-            .filter(|finding| finding.state == State::Bad)
-            .count()
-        {
+        match findings.iter().filter(|finding| finding.state == State::Bad).count() {
             0 => Ok(()),
             1 => Err(CommandError::plain("one thing is wrong")),
             count => Err(CommandError::plain(format!("{count} things are wrong"))),
@@ -100,19 +85,9 @@ impl Doctor {
 
 /// The findings as columns, each advice below its finding.
 fn table(findings: &[Finding]) -> String {
-    let width = findings
-        .iter()
-        .map(|finding| finding.what.len())
-        .max()
-        .unwrap_or(0);
+    let width = findings.iter().map(|finding| finding.what.len()).max().unwrap_or(0);
     let mut lines = Vec::new();
-    for Finding {
-        what,
-        state,
-        detail,
-        advice,
-    } in findings
-    {
+    for Finding { what, state, detail, advice } in findings {
         let detail = detail.replace('\n', " ");
         lines.push(format!("{:<4}  {what:<width$}  {detail}", state.word()));
         if let Some(advice) = advice {

@@ -1,3 +1,5 @@
+//! The embedded registry, asked by our client, by the converter and over plain HTTP.
+
 use schema_registry_converter::async_impl::schema_registry::{
     SrSettings, get_all_subjects, get_schema_by_id, get_schema_by_subject, post_schema,
 };

@@ -57,7 +57,8 @@ impl Client {
                 let text = |name: &str| delta.get(name).and_then(Value::as_str).unwrap_or_default();
                 self.content.get_mut(&index).expect("role first").push_str(text("content"));
                 self.reasoning.entry(index).or_default().push_str(text("reasoning_content"));
-                for call in delta.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
+                for call in delta.get("tool_calls").and_then(Value::as_array).into_iter().flatten()
+                {
                     let at = (index, call["index"].as_i64().expect("pieces have an index"));
                     let tool = self.tools.entry(at).or_default();
                     tool.0.push_str(call["id"].as_str().unwrap_or_default());
@@ -84,7 +85,8 @@ fn chunks_have_the_exact_shape_of_openai() {
         })
     };
     let delta = |delta: Value, reason: Value| {
-        let choice = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}]);
+        let choice =
+            json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}]);
         frame(choice, Value::Null)
     };
     assert_eq!(
@@ -93,7 +95,10 @@ fn chunks_have_the_exact_shape_of_openai() {
             delta(json!({"role": "assistant", "content": ""}), Value::Null),
             delta(json!({"content": "Hi"}), Value::Null),
             delta(json!({}), json!("stop")),
-            frame(json!([]), json!({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5})),
+            frame(
+                json!([]),
+                json!({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5})
+            ),
         ]
     );
 }
@@ -151,9 +156,7 @@ fn tool_calls_arrive_whole_whatever_the_deltas_had() {
         json!([{"index": 0, "function": {"arguments": "{\"a\""}}]),
         json!([{"index": 0, "function": {"arguments": ":1}"}}]),
     ];
-    let call = |id: &str, name: &str, arguments: &str| {
-        json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
-    };
+    let call = |id: &str, name: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
     let whole = json!({"choices": [{"index": 0, "finish_reason": "tool_calls", "message": {
         "content": null, "tool_calls": [call("c1", "look", "{\"a\":1}"), call("c2", "run", "{}")],
     }}]});
@@ -165,7 +168,8 @@ fn tool_calls_arrive_whole_whatever_the_deltas_had() {
             client.take(&assembly.chunk(&piece).unwrap());
         }
         client.take(&assembly.finish(&whole).unwrap());
-        let tool = |id: &str, name: &str, arguments: &str| (id.into(), name.into(), arguments.into());
+        let tool =
+            |id: &str, name: &str, arguments: &str| (id.into(), name.into(), arguments.into());
         assert_eq!(client.tools[&(0, 0)], tool("c1", "look", "{\"a\":1}"), "after {received}");
         assert_eq!(client.tools[&(0, 1)], tool("c2", "run", "{}"), "after {received}");
         assert_eq!(client.reasons[&0], "tool_calls");

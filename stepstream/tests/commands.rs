@@ -1,0 +1,105 @@
+//! The command line, as a person or script meets it: what it says, where, and with which exit code. None of
+//! these needs a broker.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stepstream"));
+    command.args(arguments).current_dir(folder).env_clear();
+    command.envs(environment.iter().copied()).output().expect("the program runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Fails with this exit code, says all of `words` on standard error, and nothing on standard output.
+fn refused(arguments: &[&str], environment: &[(&str, &str)], code: i32, words: &[&str]) {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let output = run(folder.path(), arguments, environment);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    assert_eq!(text(&output.stdout), "", "{arguments:?}");
+    for word in words {
+        assert!(said.contains(word), "{arguments:?}: {word} is missing in: {said}");
+    }
+}
+
+#[test]
+fn shown_configuration_is_one_that_can_be_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = [("STEPSTREAM_KAFKA__PROPERTIES__SASL_PASSWORD", "canary")];
+    let shown = run(folder.path(), &["config", "show"], &secret);
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    let shown = text(&shown.stdout);
+    assert!(shown.contains("[kafka]") && shown.contains("***"), "{shown}");
+    assert!(!shown.contains("canary"), "{shown}");
+    std::fs::write(folder.path().join("c.toml"), &shown).unwrap();
+    let checked = run(folder.path(), &["config", "check", "--config", "c.toml"], &[]);
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    assert_eq!(text(&checked.stdout), "the configuration can work\n");
+}
+
+#[test]
+fn wrong_configuration_is_refused_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    std::fs::write(&path, "[gateway]\nlisten = \"here\"\n").unwrap();
+    let path = path.display().to_string();
+    refused(&["config", "check", "--config", &path], &[], 1, &["c.toml", "gateway.listen"]);
+    refused(
+        &["config", "check"],
+        &[("STEPSTREAM_KAFKA__BROKER", "x")],
+        1,
+        &["STEPSTREAM_KAFKA__BROKER", "unknown key"],
+    );
+    refused(&["serve", "--config", "nowhere.toml"], &[], 1, &["nowhere.toml"]);
+}
+
+#[test]
+fn wrong_arguments_are_refused_with_what_is_right() {
+    refused(&["serve", "--roles", "push"], &[], 2, &["gateway, inference, archive"]);
+    refused(&["dev", "--brokers", "127.0.0.1:1"], &[], 2, &["--registry"]);
+    refused(&["keys", "create", "--scopes", "root"], &[], 2, &["requests:write"]);
+    refused(&["keys", "create", "--tenant", ""], &[], 2, &["the tenant is empty"]);
+    refused(&["dev", "--port", "70000"], &[], 2, &["--port"]);
+}
+
+#[test]
+fn wrong_model_definition_is_refused_before_anything_is_connected() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.json");
+    let definition = r#"{"deployments":[{"name":"a","provider":"psychic","model":"m"}]}"#;
+    std::fs::write(&path, definition).unwrap();
+    let path = path.display().to_string();
+    refused(&["models", "put", "m", &path], &[], 1, &["m.json", "deployments[0].provider"]);
+}
+
+#[test]
+fn without_a_registry_the_reason_and_what_to_do_are_said() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    drop(taken);
+    let url = format!("http://127.0.0.1:{port}");
+    let environment = [("STEPSTREAM_REGISTRY__URL", url.as_str())];
+    refused(&["serve", "--roles", "inference"], &environment, 1, &[&url, "infra/local/up"]);
+}
+
+#[test]
+fn taken_port_is_named_with_the_way_out() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    refused(&["dev", "--port", &port], &[], 1, &[&port, "--port"]);
+}
+
+#[test]
+fn file_that_holds_no_key_is_not_taken_for_one() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("d")).unwrap();
+    std::fs::write(folder.path().join("d/api-key"), "hunter2").unwrap();
+    let output = run(folder.path(), &["dev", "--port", "0", "--data", "d"], &[]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("api-key") && !said.contains("hunter2"), "{said}");
+}
