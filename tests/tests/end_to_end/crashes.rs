@@ -138,7 +138,7 @@ fn command(addresses: &Addresses, prefix: &str, arguments: &[&str]) -> Command {
     command
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }

@@ -8,6 +8,7 @@
 mod crashes;
 mod executions;
 mod openai;
+mod operating;
 mod outside;
 mod stopping;
 mod tenants;
