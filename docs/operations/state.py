@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Looks at, backs up and repairs one partition of a state topic; see state-repair.md.
 
-It needs confluent-kafka (pip install confluent-kafka) and nothing of Stepstream's. It reads no value: to it
-they are bytes. It refuses to write while a processor is in the group of the feed, and writes under the
+It needs confluent-kafka (pip install confluent-kafka) and nothing of Stepstream's. Values are bytes to it,
+but for the position record that `start-over` makes. It refuses to write while a processor is in the group of the feed, and writes under the
 partition's own transactional id, so whoever still holds the partition is fenced.
 """
 
@@ -10,6 +10,7 @@ import argparse
 import base64
 import json
 import sys
+import time
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions
@@ -126,19 +127,52 @@ def start_over(args):
     admin = AdminClient(args.client)
     topics = admin.list_topics(args.topic, SECONDS).topics[args.topic]
     places = [args.partition, *sorted(topics.partitions.keys() - {args.partition})]
-    genesis = next((found for found in (snapshot(args, p).get(GENESIS) for p in places) if found), None)
-    if genesis is None:
-        sys.exit(f"no partition of {args.topic} has a genesis record: was the topic ever set up?")
-    if args.feed == "skip":
-        feed = TopicPartition(f"{args.prefix}{args.kind}-requests", args.partition)
-        asked = ConsumerGroupTopicPartitions(args.group, [feed])
-        known = admin.list_consumer_group_offsets([asked])[args.group].result(SECONDS).topic_partitions[0]
-        if known.offset < 0:
-            sys.exit(f"group {args.group} has no position in {feed.topic}/{feed.partition}")
-        feed.offset = known.offset
-        admin.delete_records([feed])[feed].result(SECONDS)
-        print(f"{feed.topic}/{feed.partition}: everything before {known.offset} deleted")
-    write(args, {GENESIS: genesis})
+    found = [snapshot(args, place) for place in places]
+    genesis = next((entries[GENESIS] for entries in found if GENESIS in entries), None)
+    positions = [entries[POSITION] for entries in found if POSITION in entries]
+    if genesis is None or not positions:
+        sys.exit(f"no partition of {args.topic} has a genesis and a position record to go by")
+    feed = TopicPartition(f"{args.prefix}{args.kind}-requests", args.partition)
+    log = TopicPartition(f"{args.prefix}{args.kind}-events", args.partition)
+    asked = ConsumerGroupTopicPartitions(args.group, [feed])
+    known = admin.list_consumer_group_offsets([asked])[args.group].result(SECONDS).topic_partitions[0]
+    consumer = Consumer(args.client | {"group.id": f"{args.prefix}stepstream-repair"})
+    oldest, newest = consumer.get_watermark_offsets(feed, SECONDS)
+    log_end = consumer.get_watermark_offsets(log, SECONDS)[1]
+    consumer.close()
+    if args.feed == "again":
+        feed_offset = oldest
+    elif oldest <= known.offset <= newest:
+        feed_offset = known.offset
+    else:
+        sys.exit(f"group {args.group} has no position that is still in {feed.topic}/{feed.partition}")
+    generation = max(map(generation_of, positions))
+    # Its program is none, so whoever takes over raises the generation.
+    fields = [long(log_end), long(feed_offset), long(int(time.time() * 1000)), long(generation), long(0)]
+    position = positions[0][:5] + b"".join(fields) + long(0) + long(0)
+    write(args, {GENESIS: genesis, POSITION: position})
+    print(f"the log goes on at {log_end}, the feed at {feed_offset}")
+
+
+def long(value):
+    """Avro's int and long; a length, and the end of an array, as well."""
+    value, out = (value << 1) ^ (value >> 63), b""
+    while value >= 0x80:
+        value, out = value >> 7, out + bytes([value & 0x7F | 0x80])
+    return out + bytes([value])
+
+
+def generation_of(position):
+    """The fourth field of a position record: log_offset, feed_offset, state_time, generation, ..."""
+    at, value = 5, 0
+    for _ in range(4):
+        value, shift = 0, 0
+        while True:
+            byte = position[at]
+            at, value, shift = at + 1, value | (byte & 0x7F) << shift, shift + 7
+            if byte < 0x80:
+                break
+    return (value >> 1) ^ -(value & 1)
 
 
 def main():
@@ -164,7 +198,7 @@ def main():
         if run is start_over:
             command.add_argument(
                 "--feed", choices=["skip", "again"], required=True,
-                help="skip: requests that were admitted are deleted; again: all that are kept run again",
+                help="skip: go on after the requests that were admitted; again: run all that are kept again",
             )
     args = parser.parse_args()
     args.client = {"bootstrap.servers": args.brokers} | dict(p.split("=", 1) for p in args.property)

@@ -4,7 +4,6 @@
 //! A record that can't be read is passed, with an error in the log: every process passes the same one,
 //! so all catalogues stay equal.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -159,11 +158,11 @@ pub(crate) async fn publish(
 
 /// Publishes a proposal and returns what became of it, as `definitions` folds it.
 pub(crate) async fn propose(
-    publisher: &Arc<dyn Publish>,
+    publisher: &dyn Publish,
     ids: &Ids,
     definitions: &Definitions,
     proposal: &DefinitionProposed,
 ) -> Result<Outcome, ProposeError> {
-    publish(publisher.as_ref(), ids, proposal).await?;
+    publish(publisher, ids, proposal).await?;
     definitions.wait_for(&proposal.id, FOLDED_WITHIN).await.ok_or(ProposeError::Late)
 }

@@ -1,59 +1,80 @@
-//! What must hold of every execution, whatever crashed, as an outsider can see it.
+//! What a run with crashes left behind, judged by the invariants that the simulation is judged by too
+//! ([`domain::invariants`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::event::ExecutionEvent;
+use domain::invariants::{self, History, Violation};
 use domain::log_row::ExecutionLogRecord;
 
-/// Each execution of `ids` has exactly one end in `results`, and its events are numbered without a gap;
-/// a copy from after a crash has the same place and says the same.
-///
-/// # Panics
-/// When it doesn't hold.
-pub fn exactly_one_end(ids: &BTreeSet<String>, events: &[&ExecutionEvent]) {
-    let mut places: BTreeMap<(&str, i32, i64), &ExecutionEvent> = BTreeMap::new();
-    for event in events.iter().filter(|event| ids.contains(&event.execution_id)) {
-        let place = (event.execution_id.as_str(), event.generation, event.number);
-        if let Some(first) = places.insert(place, event) {
-            assert_eq!(first, *event, "two events in one place");
-        }
-    }
-    for id in ids {
-        let of_id = places.values().filter(|event| event.execution_id == *id);
-        let ends = of_id.clone().filter(|event| event.event_type.is_terminal()).count();
-        assert_eq!(ends, 1, "ends of {id}");
-        let numbers: BTreeSet<i64> = of_id.map(|event| event.number).collect();
-        let last = numbers.last().copied().unwrap_or_default();
-        assert_eq!(numbers, (1..=last).collect(), "numbers of {id}");
-    }
+use crate::topics::Reading;
+
+/// A run, as outsiders saw it.
+pub struct Run<'a> {
+    /// The requests that were acknowledged; nothing else is looked at.
+    pub accepted: &'a BTreeSet<String>,
+    /// Those whose answer was seen before anything was interrupted: never to be called again.
+    pub finished: &'a BTreeSet<String>,
+    /// How often partitions went from one worker to another while calls ran; each may repeat a call.
+    pub handovers: u32,
+    /// `results`.
+    pub results: &'a Reading<ExecutionEvent>,
+    /// `execution-log`.
+    pub log: &'a Reading<ExecutionLogRecord>,
+    /// The idempotency keys that the provider saw.
+    pub calls: &'a [String],
 }
 
-/// Each fact about the executions of `ids` stands once in the execution log (read committed), and each
-/// execution has one row that says how it ended.
-///
-/// # Panics
-/// When it doesn't hold.
-pub fn exactly_once_in_the_log(ids: &BTreeSet<String>, rows: &[&ExecutionLogRecord]) {
-    let mut events = BTreeSet::new();
-    let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
-    for row in rows.iter().filter(|row| ids.contains(&row.execution_id)) {
-        assert!(events.insert(&row.event_id), "twice in the execution log: {row:?}");
-        if row.status.is_some() {
+impl Run<'_> {
+    /// Checks it against every invariant, and that the execution log says once how each one ended.
+    ///
+    /// # Panics
+    /// When one doesn't hold.
+    pub fn check(&self) {
+        let ids = self.results.copyables().len();
+        assert_eq!(ids, self.results.records().count(), "every event has an id, to know a copy by");
+        if let Err(violation) = invariants::check(&self.history()) {
+            panic!("{violation}");
+        }
+        if let Err(violation) = self.one_row_for_each_end() {
+            panic!("{violation}");
+        }
+    }
+
+    fn history(&self) -> History {
+        let of_run = |id: &str| self.accepted.contains(id);
+        let mut calls: BTreeMap<String, u32> = BTreeMap::new();
+        for call in self.calls.iter().filter(|call| of_run(call)) {
+            *calls.entry(call.clone()).or_default() += 1;
+        }
+        let interrupted = self.accepted.difference(self.finished);
+        let events = self.results.records().filter(|event| of_run(&event.execution_id));
+        let rows = self.log.records().filter(|row| of_run(&row.execution_id));
+        History {
+            accepted: self.accepted.clone(),
+            events: events.cloned().collect(),
+            rows: rows
+                .map(|row| (row.event_id.clone(), row.execution_id.clone(), row.event_type.clone()))
+                .collect(),
+            outputs: self.results.copyables(),
+            calls,
+            repeats_allowed: interrupted.map(|id| (id.clone(), self.handovers)).collect(),
+            answers_consumed: BTreeMap::new(),
+        }
+    }
+
+    fn one_row_for_each_end(&self) -> Result<(), Violation> {
+        let name = "rows";
+        let mut ends: BTreeMap<&str, u32> = BTreeMap::new();
+        for row in self.log.records().filter(|row| row.status.is_some()) {
             *ends.entry(&row.execution_id).or_default() += 1;
         }
-    }
-    for id in ids {
-        assert_eq!(ends.get(id.as_str()), Some(&1), "rows that end {id}");
-    }
-}
-
-/// No call was made twice, of those in `finished`.
-///
-/// # Panics
-/// When it doesn't hold.
-pub fn not_called_again(finished: &BTreeSet<String>, keys: &[String]) {
-    for id in finished {
-        let calls = keys.iter().filter(|key| *key == id).count();
-        assert_eq!(calls, 1, "calls of {id}, which had finished");
+        match self.accepted.iter().find(|id| ends.get(id.as_str()) != Some(&1)) {
+            Some(id) => {
+                let count = ends.get(id.as_str()).copied().unwrap_or(0);
+                Err(Violation { name, what: format!("{count} rows say how {id} ended") })
+            }
+            None => Ok(()),
+        }
     }
 }

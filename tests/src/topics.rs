@@ -2,14 +2,14 @@
 //! records, and nothing of the processes.
 
 use std::fmt::Debug;
-use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use domain::invariants::Copyable;
 use domain::request::ModelRequest;
 use domain::topic::{Kind, Topic};
 use kafka::{Cluster, Publisher, Registry, Settings};
-use runtime::ports::{Outgoing, Publish as _, Raw, Tail, TailFrom, Topics as _};
+use runtime::ports::{Outgoing, Publish as _, Raw, Tail, TailFrom, Topics as _, header};
 use schemas::{Ids, Record};
 
 use crate::platform::Platform;
@@ -112,7 +112,7 @@ impl Client {
         let (cluster, ids) = (self.cluster.clone(), self.cluster.ids().clone());
         let tail = tokio::task::spawn_blocking(move || cluster.tail(topic, TailFrom::Earliest));
         let tail = tail.await.expect("a reader").expect("a topic");
-        Reading { tail, ids, seen: Vec::new(), record: PhantomData }
+        Reading { tail, ids, topic, seen: Vec::new() }
     }
 }
 
@@ -120,8 +120,15 @@ impl Client {
 pub struct Reading<R> {
     tail: Box<dyn Tail>,
     ids: Ids,
-    seen: Vec<R>,
-    record: PhantomData<R>,
+    topic: Topic,
+    seen: Vec<Seen<R>>,
+}
+
+struct Seen<R> {
+    record: R,
+    /// Its `ce_id`.
+    id: Option<String>,
+    value: Bytes,
 }
 
 impl<R: Record + Debug> Reading<R> {
@@ -137,20 +144,35 @@ impl<R: Record + Debug> Reading<R> {
     ) -> Vec<&R> {
         let began = Instant::now();
         loop {
-            let kept: Vec<&R> = self.seen.iter().filter(|record| keep(record)).collect();
+            let kept: Vec<&R> = self.records().filter(|record| keep(record)).collect();
             if fits(&kept) {
                 break;
             }
             assert!(began.elapsed() < PATIENCE, "waited in vain: {what}; there are {kept:#?}");
             self.more(Duration::from_millis(100)).await;
         }
-        self.seen.iter().filter(|record| keep(record)).collect()
+        self.records().filter(|record| keep(record)).collect()
     }
 
-    /// Reads what there is, until nothing comes for `quiet`; returns all that `keep` chooses.
-    pub async fn settled(&mut self, quiet: Duration, keep: impl Fn(&R) -> bool) -> Vec<&R> {
+    /// Reads on until nothing comes for `quiet`.
+    pub async fn settle(&mut self, quiet: Duration) {
         while self.more(quiet).await || !self.tail.caught_up() {}
-        self.seen.iter().filter(|record| keep(record)).collect()
+    }
+
+    /// What was read so far, in the order of each partition.
+    pub fn records(&self) -> impl Iterator<Item = &R> {
+        self.seen.iter().map(|seen| &seen.record)
+    }
+
+    /// The same as bytes, where they have an id by which a copy is known.
+    #[must_use]
+    pub fn copyables(&self) -> Vec<Copyable> {
+        let topic = self.topic.name();
+        let copyable = |seen: &Seen<R>| {
+            let id = seen.id.clone()?;
+            Some(Copyable { topic: topic.to_owned(), id, value: seen.value.to_vec() })
+        };
+        self.seen.iter().filter_map(copyable).collect()
     }
 
     async fn more(&mut self, wait: Duration) -> bool {
@@ -158,9 +180,13 @@ impl<R: Record + Debug> Reading<R> {
             return false;
         };
         for tailed in records.expect("the topic can be read") {
-            let Raw { value, offset, .. } = tailed.record;
+            let Raw { value, offset, headers, .. } = tailed.record;
             let read = self.ids.read(&value);
-            self.seen.push(read.unwrap_or_else(|error| panic!("offset {offset}: {error}")));
+            self.seen.push(Seen {
+                record: read.unwrap_or_else(|error| panic!("offset {offset}: {error}")),
+                id: header(&headers, "ce_id").map(str::to_owned),
+                value,
+            });
         }
         true
     }

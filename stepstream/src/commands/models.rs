@@ -1,14 +1,12 @@
 //! `stepstream models`: model definitions, without a gateway.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use domain::catalogue::{Catalogue, DefinitionKind, DefinitionProposed, Outcome};
 use domain::model_definition::ModelDefinition;
 use domain::request::DEFAULT_TENANT;
-use runtime::ports::Publish;
 use service::catalogue::Definitions;
 use uuid::Uuid;
 
@@ -85,11 +83,9 @@ impl Put {
         let config = file.load_quietly()?;
         let cluster = cluster::connect(&config).await?;
         let definitions = read_all(&cluster).await?;
-        let publisher: Arc<dyn Publish> = Arc::new(
-            cluster
-                .publisher()
-                .map_err(|error| CommandError::new("making the publisher", error))?,
-        );
+        let publisher = cluster
+            .publisher()
+            .map_err(|error| CommandError::new("making the publisher", error))?;
         let proposal = DefinitionProposed {
             id: Uuid::now_v7().to_string(),
             kind: DefinitionKind::Model,

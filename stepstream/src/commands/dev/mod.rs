@@ -245,7 +245,8 @@ async fn seed(
             _ => format!("making model {name} known"),
         };
         let proposed =
-            definitions::propose(&node.publisher, &node.ids, &node.definitions, &proposal).await;
+            definitions::propose(node.publisher.as_ref(), &node.ids, &node.definitions, &proposal)
+                .await;
         match proposed.map_err(|error| CommandError::new(what, error))? {
             // Another process on the same cluster was faster: the same definition stands.
             Outcome::Accepted(_) | Outcome::Conflict(_) => {}

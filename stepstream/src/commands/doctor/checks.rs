@@ -8,6 +8,7 @@ use domain::catalogue::DefinitionKind;
 use domain::model_definition::{KeyReference, ModelDefinition};
 use domain::topic::Topic;
 use kafka::topics::admin::Admin;
+use reqwest::StatusCode;
 use service::catalogue::Definitions;
 use service::config::{Config, Registry, Role};
 
@@ -87,7 +88,7 @@ async fn brokers_and_topics(config: &Config, findings: &mut Vec<Finding>) -> boo
 
 async fn registry_and_clock(config: &Config, findings: &mut Vec<Finding>) -> bool {
     let url = &config.registry.url;
-    let (answer, date) = match subjects(&config.registry).await {
+    let Subjects { total, missing, date } = match subjects(config).await {
         Ok(found) => found,
         Err(error) => {
             let advice = format!(
@@ -98,10 +99,6 @@ async fn registry_and_clock(config: &Config, findings: &mut Vec<Finding>) -> boo
             return false;
         }
     };
-    let expected = schemas::subjects::all(&config.kafka.prefix);
-    let (total, missing) = expected.fold((0, 0), |(total, missing), (subject, _)| {
-        (total + 1, missing + usize::from(!answer.contains(&subject)))
-    });
     findings.push(match missing {
         0 => Finding::good("registry", format!("{url} has all {total} subjects")),
         _ => Finding::bad(
@@ -114,17 +111,36 @@ async fn registry_and_clock(config: &Config, findings: &mut Vec<Finding>) -> boo
     true
 }
 
-/// The registry's subjects, and the `Date` of its answer.
-async fn subjects(config: &Registry) -> Result<(BTreeSet<String>, Option<String>), reqwest::Error> {
-    let client = reqwest::Client::builder().timeout(config.timeout()).build()?;
-    let url = format!("{}/subjects", config.url.trim_end_matches('/'));
-    let mut request = client.get(url);
-    if let Some(user) = &config.user {
-        request = request.basic_auth(user, config.password.as_ref().map(|secret| secret.expose()));
+/// What the registry has of ours.
+struct Subjects {
+    total: usize,
+    missing: usize,
+    /// The `Date` of its last answer.
+    date: Option<String>,
+}
+
+/// Asks for each subject by itself: registries cut their list of all subjects off (Apicurio's after 1,000).
+async fn subjects(config: &Config) -> Result<Subjects, reqwest::Error> {
+    let Registry { url, user, password, .. } = &config.registry;
+    let client = reqwest::Client::builder().timeout(config.registry.timeout()).build()?;
+    let mut found = Subjects { total: 0, missing: 0, date: None };
+    for (subject, _) in schemas::subjects::all(&config.kafka.prefix) {
+        // A subject is a topic's name and a record's, which need no escaping.
+        let url = format!("{}/subjects/{subject}/versions", url.trim_end_matches('/'));
+        let mut request = client.get(url);
+        if let Some(user) = user {
+            request = request.basic_auth(user, password.as_ref().map(|secret| secret.expose()));
+        }
+        let answer = request.send().await?;
+        let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
+        found.date = date.map(str::to_owned);
+        found.total += 1;
+        match answer.status() {
+            StatusCode::NOT_FOUND => found.missing += 1,
+            _ => drop(answer.error_for_status()?),
+        }
     }
-    let answer = request.send().await?.error_for_status()?;
-    let date = answer.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
-    Ok((answer.json().await?, date))
+    Ok(found)
 }
 
 fn clock(date: Option<&str>, now: SystemTime) -> Finding {
