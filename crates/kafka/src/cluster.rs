@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::topic::{Kind, Topic};
 use runtime::ports::{
-    self, Checkpoints, ClusterError, Deltas, Inbox, Membership, Raw, Reader, Sender, Tail,
+    self, Checkpoints, ClusterError, Deltas, Inbox, Membership, Reader, Scanned, Sender, Tail,
     TailFrom, Topics,
 };
 use schemas::Ids;
@@ -181,16 +181,26 @@ impl ports::Cluster for Cluster {
         partition: i32,
         from: i64,
         to: i64,
-    ) -> Result<Vec<Raw>, ClusterError> {
+    ) -> Result<Scanned, ClusterError> {
+        let topic = self.names.of(Topic::Log(kind));
+        let (low, _) = self
+            .watermarks
+            .of(topic, partition)
+            .map_err(|error| failed(format!("reading {topic} [{partition}]"), error))?;
+        if from > 0 && from < low {
+            let gone =
+                format!("offset {from} of {topic} [{partition}] is gone: it begins at {low}");
+            return Ok(Scanned::Gone(gone));
+        }
         let mut found = Vec::new();
         read(
             &self.settings,
             &self.watermarks,
-            (self.names.of(Topic::Log(kind)), partition),
-            (From::At(from), Until::Before(to.saturating_add(1))),
+            (topic, partition),
+            (From::At(from.max(low)), Until::Before(to.saturating_add(1))),
             &mut |message| found.push(records::raw(message)),
         )?;
-        Ok(found)
+        Ok(Scanned::Records(found))
     }
 
     fn resolve_schema(&self, id: u32) -> Result<bool, ClusterError> {

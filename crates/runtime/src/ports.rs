@@ -252,6 +252,15 @@ pub trait Checkpoints: Send {
     fn commit(&mut self, batch: Batch) -> Result<(), CommitError>;
 }
 
+/// What reading a range of a log found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scanned {
+    /// The records, in order.
+    Records(Vec<Raw>),
+    /// The range's beginning is gone: retention has passed it, or the topic was made anew. Says so.
+    Gone(String),
+}
+
 /// Everything that a worker needs of a cluster.
 pub trait Cluster: Send + Sync + 'static {
     /// How many partitions `kind`'s feed, log and state have.
@@ -267,14 +276,13 @@ pub trait Cluster: Send + Sync + 'static {
     /// The checkpoints of one partition.
     fn checkpoints(&self, kind: Kind, partition: i32)
     -> Result<Box<dyn Checkpoints>, ClusterError>;
-    /// Reads `[from, to]` of a log partition, both ends included. Blocks.
-    fn scan(
-        &self,
-        kind: Kind,
-        partition: i32,
-        from: i64,
-        to: i64,
-    ) -> Result<Vec<Raw>, ClusterError>;
+    /// Reads `[from, to]` of a log partition, both ends included; `from` 0 means the earliest record there
+    /// is. Blocks.
+    ///
+    /// # Errors
+    /// What may pass. That records are gone for good is an answer: [`Scanned::Gone`].
+    fn scan(&self, kind: Kind, partition: i32, from: i64, to: i64)
+    -> Result<Scanned, ClusterError>;
     /// Fetches a schema by its id from the registry and teaches it to the process's [`schemas::Ids`].
     /// Blocks. `Ok(false)`: the registry says that it doesn't exist.
     fn resolve_schema(&self, id: u32) -> Result<bool, ClusterError>;

@@ -118,10 +118,7 @@ impl NewKey {
         let mut random = [0; RANDOM_BYTES];
         getrandom::fill(&mut random).map_err(GenerateError)?;
         let key = format!("{PREFIX}{}", hex(&random));
-        Ok(Self {
-            hash: hash(&key),
-            key: key.into(),
-        })
+        Ok(Self { hash: hash(&key), key: key.into() })
     }
 
     /// The same key as it was given, e.g. one that `stepstream dev` was started with.
@@ -130,10 +127,7 @@ impl NewKey {
     /// [`AuthError::Malformed`], when it isn't one.
     pub fn given(key: SecretString) -> Result<Self, AuthError> {
         check_shape(key.expose_secret())?;
-        Ok(Self {
-            hash: hash(key.expose_secret()),
-            key,
-        })
+        Ok(Self { hash: hash(key.expose_secret()), key })
     }
 
     /// The name of the key in audits.
@@ -190,10 +184,7 @@ impl Principal {
         if self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin) {
             Ok(())
         } else {
-            Err(AuthError::Forbidden {
-                scope,
-                key_id: self.key_id.clone(),
-            })
+            Err(AuthError::Forbidden { scope, key_id: self.key_id.clone() })
         }
     }
 }
@@ -243,29 +234,21 @@ pub fn authenticate(
 ) -> Result<Principal, AuthError> {
     check_shape(presented)?;
     let hash = hash(presented);
-    let version = catalogue
-        .newest(DefinitionKind::Key, KEYS_TENANT, &hash)
-        .ok_or(AuthError::Unknown)?;
+    let version =
+        catalogue.newest(DefinitionKind::Key, KEYS_TENANT, &hash).ok_or(AuthError::Unknown)?;
     let body = version.body.as_deref().ok_or(AuthError::Unknown)?;
     let key_id = key_id(&hash).to_owned();
     let definition: KeyDefinition = match serde_json::from_str(body) {
         Ok(definition) => definition,
         Err(source) => {
-            return Err(AuthError::Damaged {
-                key_id,
-                reason: source.to_string(),
-            });
+            return Err(AuthError::Damaged { key_id, reason: source.to_string() });
         }
     };
     if definition.expires.is_some_and(|expires| expires <= now) {
         return Err(AuthError::Expired { key_id });
     }
     let KeyDefinition { tenant, scopes, .. } = definition;
-    Ok(Principal {
-        tenant,
-        scopes,
-        key_id,
-    })
+    Ok(Principal { tenant, scopes, key_id })
 }
 
 /// A key has one spelling, so that it has one hash.
@@ -288,12 +271,10 @@ fn key_id(hash: &str) -> &str {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("a string takes every text");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes every text");
+        text
+    })
 }
 
 #[cfg(test)]
@@ -329,31 +310,21 @@ mod tests {
         assert_eq!(principal.require(Scope::RequestsWrite), Ok(()));
         let refused = principal.require(Scope::DefinitionsWrite).unwrap_err();
         let id = key.key_id();
-        assert_eq!(
-            refused.to_string(),
-            format!("API key {id} lacks the scope definitions:write")
-        );
+        assert_eq!(refused.to_string(), format!("API key {id} lacks the scope definitions:write"));
     }
 
     #[test]
     fn admin_may_do_everything() {
         let (key, catalogue) = known(&definition(&[Scope::Admin], None));
         let principal = present(&key, &catalogue, 0).unwrap();
-        assert!(
-            Scope::ALL
-                .into_iter()
-                .all(|scope| principal.require(scope).is_ok())
-        );
+        assert!(Scope::ALL.into_iter().all(|scope| principal.require(scope).is_ok()));
     }
 
     #[test]
     fn unknown_revoked_expired_and_damaged_keys_are_refused() {
         let (key, mut catalogue) = known(&definition(&[Scope::Admin], Some(100)));
         assert!(present(&key, &catalogue, 99).is_ok());
-        assert!(matches!(
-            present(&key, &catalogue, 100),
-            Err(AuthError::Expired { .. })
-        ));
+        assert!(matches!(present(&key, &catalogue, 100), Err(AuthError::Expired { .. })));
         let other = NewKey::generate().unwrap();
         assert_eq!(present(&other, &catalogue, 0), Err(AuthError::Unknown));
         let restricted = r#"{"tenant":"acme","scopes":["admin"],"label":"","created":1,"ips":[]}"#;
@@ -361,10 +332,7 @@ mod tests {
             let mut proposal = key.proposal("p", &definition(&[], None), "test");
             (proposal.expects, proposal.body) = (expects, body.map(str::to_owned));
             catalogue.apply(proposal);
-            assert!(matches!(
-                present(&key, &catalogue, 0),
-                Err(AuthError::Damaged { .. })
-            ));
+            assert!(matches!(present(&key, &catalogue, 0), Err(AuthError::Damaged { .. })));
         }
         let mut gone = key.proposal("p", &definition(&[], None), "test");
         (gone.expects, gone.body) = (3, None);
@@ -398,10 +366,7 @@ mod tests {
     #[test]
     fn every_scope_is_written_by_its_name() {
         for scope in Scope::ALL {
-            assert_eq!(
-                serde_json::to_string(&scope).unwrap(),
-                format!("{:?}", scope.as_str())
-            );
+            assert_eq!(serde_json::to_string(&scope).unwrap(), format!("{:?}", scope.as_str()));
         }
     }
 }

@@ -46,9 +46,7 @@ impl Definitions {
     /// An empty catalogue that hasn't caught up.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            state: watch::Sender::new(State::default()),
-        }
+        Self { state: watch::Sender::new(State::default()) }
     }
 
     /// The catalogue as it stands. It doesn't change under the reader.
@@ -188,10 +186,7 @@ mod tests {
         definitions.apply(proposal("a", 0));
         definitions.apply(proposal("b", 0));
         assert_eq!(waits.await.unwrap(), Some(Outcome::Conflict(1)));
-        assert_eq!(
-            definitions.wait_for("a", SOON).await,
-            Some(Outcome::Accepted(1))
-        );
+        assert_eq!(definitions.wait_for("a", SOON).await, Some(Outcome::Accepted(1)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -207,12 +202,7 @@ mod tests {
         assert_eq!(definitions.apply(proposal("a", 0)), Outcome::Accepted(1));
         assert_eq!(definitions.apply(proposal("a", 0)), Outcome::Accepted(1));
         let catalogue = definitions.snapshot();
-        assert_eq!(
-            catalogue
-                .history(DefinitionKind::Model, "default", "fast")
-                .len(),
-            1
-        );
+        assert_eq!(catalogue.history(DefinitionKind::Model, "default", "fast").len(), 1);
     }
 
     #[test]
@@ -220,17 +210,9 @@ mod tests {
         let definitions = Definitions::new();
         let before = definitions.snapshot();
         definitions.apply(proposal("a", 0));
-        assert!(
-            before
-                .newest(DefinitionKind::Model, "default", "fast")
-                .is_none()
-        );
+        assert!(before.newest(DefinitionKind::Model, "default", "fast").is_none());
         let after = definitions.snapshot();
-        assert!(
-            after
-                .newest(DefinitionKind::Model, "default", "fast")
-                .is_some()
-        );
+        assert!(after.newest(DefinitionKind::Model, "default", "fast").is_some());
     }
 
     #[test]
@@ -252,11 +234,7 @@ mod tests {
         assert!(changes.next().await.is_some());
         definitions.apply(proposal("a", 0));
         let catalogue = changes.next().await.unwrap();
-        assert!(
-            catalogue
-                .newest(DefinitionKind::Model, "default", "fast")
-                .is_some()
-        );
+        assert!(catalogue.newest(DefinitionKind::Model, "default", "fast").is_some());
         assert!(!definitions.caught_up());
         definitions.set_caught_up();
         definitions.wait_caught_up().await;

@@ -29,19 +29,13 @@ impl Shutdown {
     /// One that nobody has triggered.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            finish: CancellationToken::new(),
-            at_once: CancellationToken::new(),
-        }
+        Self { finish: CancellationToken::new(), at_once: CancellationToken::new() }
     }
 
     /// One that stops with this one, and can be told to stop alone.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self {
-            finish: self.finish.child_token(),
-            at_once: self.at_once.child_token(),
-        }
+        Self { finish: self.finish.child_token(), at_once: self.at_once.child_token() }
     }
 
     /// Asks everybody to finish what they have.
@@ -216,10 +210,7 @@ impl Tasks {
         self.running.abort_all();
         let mut late: Vec<_> = self.names.into_values().collect();
         late.sort_unstable();
-        let late = late.into_iter().map(|name| Ended {
-            name,
-            outcome: Err(Ending::Late),
-        });
+        let late = late.into_iter().map(|name| Ended { name, outcome: Err(Ending::Late) });
         drained.ended.extend(late);
         drained
     }
@@ -250,14 +241,7 @@ mod tests {
         assert_eq!(started.elapsed(), LIMIT);
         assert_eq!(drained.late().collect::<Vec<_>>(), ["asleep", "stuck"]);
         assert!(!drained.is_clean());
-        let outcome = |name| {
-            &drained
-                .ended
-                .iter()
-                .find(|e| e.name == name)
-                .unwrap()
-                .outcome
-        };
+        let outcome = |name| &drained.ended.iter().find(|e| e.name == name).unwrap().outcome;
         assert!(outcome("good").is_ok());
         assert!(matches!(outcome("failing"), Err(Ending::Failed(e)) if e.to_string() == "no disk"));
         assert!(matches!(outcome("panicking"), Err(Ending::Panicked(_))));
@@ -269,14 +253,7 @@ mod tests {
         tasks.spawn("stuck", std::future::pending());
         shutdown.stop_at_once();
         let started = Instant::now();
-        assert_eq!(
-            tasks
-                .drain(&shutdown, LIMIT)
-                .await
-                .late()
-                .collect::<Vec<_>>(),
-            ["stuck"]
-        );
+        assert_eq!(tasks.drain(&shutdown, LIMIT).await.late().collect::<Vec<_>>(), ["stuck"]);
         assert_eq!(started.elapsed(), Duration::ZERO);
     }
 

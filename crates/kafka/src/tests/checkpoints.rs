@@ -8,7 +8,7 @@ use runtime::ports::{
     Batch, Checkpoints, Cluster as _, CommitError, Publish as _, TailFrom, Topics,
 };
 
-use super::{embedded, fill, outgoing, runtime, soon, with_transactions};
+use super::{embedded, fill, outgoing, runtime, scanned, soon, with_transactions};
 
 fn batch(entries: &[(&str, Option<&str>)], rows: usize) -> Batch {
     let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
@@ -203,7 +203,7 @@ fn a_scan_has_both_ends_and_stops_at_what_is_gone_or_not_there_yet() {
     let (_embedded, cluster) = embedded();
     fill(&cluster, Topic::Log(Kind::Model), 3, 20);
     let offsets = |from, to| -> Vec<i64> {
-        cluster.scan(Kind::Model, 3, from, to).unwrap().iter().map(|raw| raw.offset).collect()
+        scanned(cluster.scan(Kind::Model, 3, from, to)).iter().map(|raw| raw.offset).collect()
     };
     assert_eq!(offsets(5, 9), [5, 6, 7, 8, 9]);
     assert_eq!(offsets(19, 19), [19]);

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use domain::time::Millis;
 use domain::topic::{Kind, Topic};
 use runtime::ports::{
-    Cluster as _, Inbox, Outgoing, Publish as _, RECORD_BATCHES, Records, Report,
+    Cluster as _, ClusterError, Inbox, Outgoing, Publish as _, RECORD_BATCHES, Raw, Records,
+    Report, Scanned,
 };
 use schemas::Ids;
 use tokio::sync::mpsc;
@@ -151,4 +152,12 @@ fn a_schema_that_the_registry_has_is_learned_and_one_that_it_lacks_is_refused() 
     assert!(!fresh.resolve_schema(9_999).unwrap());
     drop(embedded);
     assert!(fresh.resolve_schema(known).is_err(), "no answer is not an answer");
+}
+
+/// What a scan found, where nothing is gone.
+fn scanned(result: Result<Scanned, ClusterError>) -> Vec<Raw> {
+    match result {
+        Ok(Scanned::Records(records)) => records,
+        other => panic!("{other:?}"),
+    }
 }

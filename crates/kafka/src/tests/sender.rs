@@ -6,7 +6,7 @@ use domain::topic::{Kind, Topic};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use runtime::ports::{Cluster as _, QueueFull, Report, Sender, Sent, Ticket};
 
-use super::{Ends, embedded, inbox, never, outgoing};
+use super::{Ends, embedded, inbox, never, outgoing, scanned};
 
 const LOG: Topic = Topic::Log(Kind::Model);
 
@@ -33,7 +33,7 @@ fn acknowledgements_carry_the_ticket_and_the_offset_in_order() {
     for seq in 0..500 {
         assert_eq!(sent(&mut ends), (seq, Sent::At(i64::try_from(seq).unwrap())));
     }
-    let found = cluster.scan(Kind::Model, 2, 0, 499).unwrap();
+    let found = scanned(cluster.scan(Kind::Model, 2, 0, 499));
     let values: Vec<String> =
         found.iter().map(|raw| String::from_utf8(raw.value.to_vec()).unwrap()).collect();
     assert_eq!(values, (0..500).map(|seq: u64| seq.to_string()).collect::<Vec<_>>());

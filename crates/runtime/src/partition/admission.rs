@@ -293,11 +293,5 @@ impl<P: Processor> Partition<P> {
 }
 
 fn unreadable(error: &ReadError) -> Failure {
-    let code = match error {
-        ReadError::TooShort | ReadError::BadMagic(_) => "bad_framing",
-        ReadError::UnknownSchema(_) | ReadError::RefusedSchema(..) => "unknown_schema",
-        ReadError::WrongRecord { .. } => "wrong_record",
-        _ => "malformed",
-    };
-    Failure::new(ErrorClass::Invalid, code, error.to_string()).from_source("admission")
+    Failure::new(ErrorClass::Invalid, error.code(), error.to_string()).from_source("admission")
 }

@@ -52,11 +52,6 @@ impl<F> Calls<F> {
         }
     }
 
-    /// Whether some call may have to be started.
-    pub(crate) fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
     /// A call was started.
     pub(crate) fn started(&mut self, key: CallKey, number: u64, fence: i64) {
         self.by_number.insert(number, key.clone());

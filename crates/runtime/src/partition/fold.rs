@@ -389,7 +389,7 @@ impl<P: Processor> Folding<'_, P> {
             Topic::Log(P::KIND),
             self.partition,
             raw,
-            ("unreadable", &error.to_string()),
+            (error.code(), &error.to_string()),
             None,
         );
         dead_letter_output(self.ids, &letter).map_err(FoldError::Step)

@@ -98,7 +98,7 @@ impl<P: Processor> Partition<P> {
     fn start_calls(&mut self, now: i64) {
         let Some(fence) = self.fence else { return };
         let sure = now - self.confirmed_at <= self.options.session_timeout_ms / 2;
-        if self.suspect || self.quiesced || !(sure || !self.calls.has_waiting()) {
+        if self.suspect || self.quiesced || !sure {
             return;
         }
         let window = match self.options.window {
@@ -255,6 +255,7 @@ impl<P: Processor> Partition<P> {
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let state_time = self.state_time.plus(now - self.time_moved_at);
         Gauges {
+            live: i64::from(self.phase == Phase::Live),
             held: count(self.held.len()),
             unchecked: self.log_next - self.checked,
             outbox: count(self.outbox.len()),

@@ -151,6 +151,8 @@ impl<P: Processor> Survivors<P> {
 /// What an operator watches of a partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {
+    /// 1 when the partition is owned and caught up, else 0.
+    pub live: i64,
     /// Log records read and not folded.
     pub held: i64,
     /// Log records folded and not checkpointed.

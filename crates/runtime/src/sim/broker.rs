@@ -45,14 +45,17 @@ pub(super) enum CommitLuck {
     UnknownLost,
 }
 
+/// A state topic: every write, a tombstone without a value.
+type Entries = Vec<(Bytes, Option<Bytes>)>;
+
 #[derive(Debug, Default)]
 pub(super) struct Broker {
     pub(super) time: i64,
     /// Clocks of brokers differ: what is subtracted from append times.
     pub(super) behind: i64,
     topics: BTreeMap<(Topic, i32), Vec<Raw>>,
-    state: BTreeMap<(Kind, i32), Vec<(Bytes, Option<Bytes>)>>,
-    wiped: BTreeMap<(Kind, i32), Vec<(Bytes, Option<Bytes>)>>,
+    state: BTreeMap<(Kind, i32), Entries>,
+    wiped: BTreeMap<(Kind, i32), Entries>,
     epochs: BTreeMap<(Kind, i32), u64>,
     pub(super) rows: Vec<Bytes>,
 }

@@ -13,7 +13,9 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::partition::effects::Cut;
 use crate::partition::{RestoreError, Restored, Snapshot};
-use crate::ports::{Checkpoints, Cluster, ClusterError, CommitError, Confirmed, Membership, Raw};
+use crate::ports::{
+    Checkpoints, Cluster, ClusterError, CommitError, Confirmed, Membership, Raw, Scanned,
+};
 use crate::processor::Processor;
 
 /// What a keeper is asked to do.
@@ -48,6 +50,8 @@ pub(super) enum News<P: Processor> {
         took: Duration,
     },
     Scanned(Vec<Raw>),
+    /// What was to be read ahead is gone for good.
+    Gone(String),
     Resolved(u32),
 }
 
@@ -186,7 +190,8 @@ impl<P: Processor> Thread<P> {
     fn scan(&self, from: i64, to: i64) -> News<P> {
         loop {
             match self.cluster.scan(P::KIND, self.partition, from, to) {
-                Ok(records) => return News::Scanned(records),
+                Ok(Scanned::Records(records)) => return News::Scanned(records),
+                Ok(Scanned::Gone(reason)) => return News::Gone(reason),
                 Err(error) if !self.news.is_closed() => {
                     tracing::warn!(partition = self.partition, %error, "reading ahead failed, trying again");
                     thread::sleep(AGAIN);

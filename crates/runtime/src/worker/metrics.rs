@@ -36,7 +36,11 @@ pub(super) fn describe() {
     metrics::describe_gauge!(CALLS_RUNNING, Unit::Count, "outside calls that run");
     metrics::describe_counter!(CALLS, Unit::Count, "outside calls, by outcome");
     metrics::describe_counter!(ALARMS, Unit::Count, "alarms, by reason; each needs a look");
-    metrics::describe_gauge!(PARTITIONS, Unit::Count, "partitions that fold here");
+    metrics::describe_gauge!(
+        PARTITIONS,
+        Unit::Count,
+        "partitions that are owned here and caught up"
+    );
     metrics::describe_gauge!(UNFOLDED, Unit::Count, "log records read and not folded yet");
     metrics::describe_gauge!(UNCHECKED, Unit::Count, "log records folded and not checkpointed yet");
     metrics::describe_gauge!(OUTBOX, Unit::Count, "sends without acknowledgement");
@@ -110,9 +114,8 @@ impl Meters {
 
     pub(super) fn gauge(&self, partitions: impl Iterator<Item = Gauges>) {
         let mut sum = Gauges::default();
-        let mut count = 0_u32;
         for gauges in partitions {
-            count += 1;
+            sum.live += gauges.live;
             sum.held += gauges.held;
             sum.unchecked += gauges.unchecked;
             sum.outbox += gauges.outbox;
@@ -125,7 +128,7 @@ impl Meters {
             #[allow(clippy::cast_precision_loss)]
             metrics::gauge!(name, "kind" => self.kind).set(value as f64);
         };
-        set(PARTITIONS, i64::from(count));
+        set(PARTITIONS, sum.live);
         set(UNFOLDED, sum.held);
         set(UNCHECKED, sum.unchecked);
         set(OUTBOX, sum.outbox);

@@ -358,6 +358,9 @@ impl<P: Processor> Loop<P> {
                 self.tell(partition, Input::Committed(result));
             }
             News::Scanned(records) => self.tell(partition, Input::Scanned(records)),
+            News::Gone(reason) => {
+                self.tell(partition, Input::ReadFailed { side: Side::Log, reason });
+            }
             News::Resolved(id) => self.tell(partition, Input::SchemaResolved(id)),
         }
     }

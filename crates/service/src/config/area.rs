@@ -83,9 +83,7 @@ impl Kafka {
 
     /// The properties with their values laid open: for the client's own configuration, and nothing else.
     pub fn expose_properties(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.properties
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.expose()))
+        self.properties.iter().map(|(name, value)| (name.as_str(), value.expose()))
     }
 }
 
@@ -107,12 +105,7 @@ pub struct Registry {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self {
-            url: "http://127.0.0.1:8081".into(),
-            user: None,
-            password: None,
-            timeout_ms: 10_000,
-        }
+        Self { url: "http://127.0.0.1:8081".into(), user: None, password: None, timeout_ms: 10_000 }
     }
 }
 
@@ -163,16 +156,11 @@ pub struct Inference {
     /// Calls of one partition that are admitted and not finished; its feed waits while there are as many.
     /// Default: 512.
     pub window: usize,
-    /// Calls that this process has running at once. Default: 2,048.
-    pub concurrency: usize,
 }
 
 impl Default for Inference {
     fn default() -> Self {
-        Self {
-            window: 512,
-            concurrency: 2_048,
-        }
+        Self { window: 512 }
     }
 }
 
@@ -193,10 +181,10 @@ pub struct Runtime {
     /// 6,000 to 1,800,000 by default. Default: 10,000.
     pub session_timeout_ms: u64,
     /// How long the id of a client's request is remembered, so that the same id again is the same request,
-    /// in seconds. Default: 86,400, a day.
+    /// in seconds. Each id is an entry in memory and in the state topic. Default: 600.
     pub client_id_retention_secs: u64,
-    /// How long a process that is told to stop may take for its last checkpoints, in seconds. Default: 25,
-    /// within the 30 that Kubernetes waits.
+    /// How long a process that is told to stop may take for its last checkpoints, in seconds. Default: 20,
+    /// which leaves room for the last checkpoints within the 30 that Kubernetes waits.
     pub drain_secs: u64,
 }
 
@@ -207,8 +195,8 @@ impl Default for Runtime {
             checkpoint_max_ms: 1_000,
             max_unchecked_records: 50_000,
             session_timeout_ms: 10_000,
-            client_id_retention_secs: 86_400,
-            drain_secs: 25,
+            client_id_retention_secs: 600,
+            drain_secs: 20,
         }
     }
 }
@@ -258,10 +246,7 @@ pub struct Store {
 
 impl Default for Store {
     fn default() -> Self {
-        Self {
-            path: "stepstream-data/store.redb".into(),
-            retention_days: 30,
-        }
+        Self { path: "stepstream-data/store.redb".into(), retention_days: 30 }
     }
 }
 
@@ -303,10 +288,6 @@ pub struct Telemetry {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self {
-            log_format: LogFormat::Auto,
-            log_filter: "info".into(),
-            metrics_listen: None,
-        }
+        Self { log_format: LogFormat::Auto, log_filter: "info".into(), metrics_listen: None }
     }
 }

@@ -25,11 +25,7 @@ impl fmt::Display for Problem {
 impl Problem {
     /// All of them in one line.
     pub(super) fn sentence(problems: &[Self]) -> String {
-        problems
-            .iter()
-            .map(Self::to_string)
-            .collect::<Vec<_>>()
-            .join("; ")
+        problems.iter().map(Self::to_string).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -47,24 +43,13 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     found.unless(roles.len() == config.roles.len(), "roles", "has one twice");
     kafka(&mut found, &config.kafka);
     registry(&mut found, &config.registry);
-    let Gateway {
-        max_body_bytes,
-        max_wait_secs,
-        ..
-    } = config.gateway;
+    let Gateway { max_body_bytes, max_wait_secs, .. } = config.gateway;
     found.positive(max_body_bytes as u64, "gateway.max-body-bytes");
     found.positive(max_wait_secs, "gateway.max-wait-secs");
-    let Inference {
-        window,
-        concurrency,
-    } = config.inference;
+    let Inference { window } = config.inference;
     found.positive(window as u64, "inference.window");
-    found.positive(concurrency as u64, "inference.concurrency");
     runtime(&mut found, &config.runtime);
-    let Store {
-        path,
-        retention_days,
-    } = &config.store;
+    let Store { path, retention_days } = &config.store;
     found.unless(!path.as_os_str().is_empty(), "store.path", "is empty");
     found.positive(u64::from(*retention_days), "store.retention-days");
     if let Err(source) = config.telemetry.filter() {
@@ -74,19 +59,11 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
 }
 
 fn kafka(found: &mut Found, kafka: &Kafka) {
-    found.unless(
-        !kafka.brokers.is_empty(),
-        "kafka.brokers",
-        "there has to be one at least",
-    );
+    found.unless(!kafka.brokers.is_empty(), "kafka.brokers", "there has to be one at least");
     for (at, broker) in kafka.brokers.iter().enumerate() {
         let port = broker.rsplit_once(':').filter(|(host, _)| !host.is_empty());
         let fine = port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
-        found.unless(
-            fine,
-            "kafka.brokers",
-            format!("entry {} is not host:port", at + 1),
-        );
+        found.unless(fine, "kafka.brokers", format!("entry {} is not host:port", at + 1));
     }
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     found.unless(
@@ -100,11 +77,7 @@ fn kafka(found: &mut Found, kafka: &Kafka) {
         "kafka.replication-factor",
         "has to be 1 or more, or -1 for the broker's default",
     );
-    found.unless(
-        kafka.partitions > 0,
-        "kafka.partitions",
-        "has to be 1 or more",
-    );
+    found.unless(kafka.partitions > 0, "kafka.partitions", "has to be 1 or more");
     for name in kafka.properties.keys() {
         found.unless(
             !properties::is_ours(name),
@@ -115,13 +88,9 @@ fn kafka(found: &mut Found, kafka: &Kafka) {
 }
 
 fn registry(found: &mut Found, registry: &Registry) {
-    let rest = registry
-        .url
-        .strip_prefix("http://")
-        .or_else(|| registry.url.strip_prefix("https://"));
-    let host = rest
-        .and_then(|rest| rest.split(['/', '?', '#']).next())
-        .unwrap_or_default();
+    let rest =
+        registry.url.strip_prefix("http://").or_else(|| registry.url.strip_prefix("https://"));
+    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
     found.unless(
         !host.is_empty() && !registry.url.contains(char::is_whitespace),
         "registry.url",
@@ -142,22 +111,14 @@ fn registry(found: &mut Found, registry: &Registry) {
 }
 
 fn runtime(found: &mut Found, runtime: &Runtime) {
-    let Runtime {
-        checkpoint_min_ms,
-        checkpoint_max_ms,
-        session_timeout_ms,
-        ..
-    } = *runtime;
+    let Runtime { checkpoint_min_ms, checkpoint_max_ms, session_timeout_ms, .. } = *runtime;
     found.positive(checkpoint_min_ms, "runtime.checkpoint-min-ms");
     found.unless(
         checkpoint_max_ms >= checkpoint_min_ms,
         "runtime.checkpoint-max-ms",
         "is less than checkpoint-min-ms",
     );
-    found.positive(
-        runtime.max_unchecked_records as u64,
-        "runtime.max-unchecked-records",
-    );
+    found.positive(runtime.max_unchecked_records as u64, "runtime.max-unchecked-records");
     // The checkpoint that a revoked partition takes has to fit in.
     found.unless(
         checkpoint_max_ms < session_timeout_ms,
@@ -169,10 +130,7 @@ fn runtime(found: &mut Found, runtime: &Runtime) {
         "runtime.session-timeout-ms",
         format!("brokers take at most {MAX_SESSION_MS}"),
     );
-    found.positive(
-        runtime.client_id_retention_secs,
-        "runtime.client-id-retention-secs",
-    );
+    found.positive(runtime.client_id_retention_secs, "runtime.client-id-retention-secs");
     found.positive(runtime.drain_secs, "runtime.drain-secs");
 }
 
@@ -180,10 +138,7 @@ struct Found(Vec<Problem>);
 
 impl Found {
     fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Problem {
-            key: key.into(),
-            message: message.into(),
-        });
+        self.0.push(Problem { key: key.into(), message: message.into() });
     }
 
     fn unless(&mut self, fine: bool, key: impl Into<String>, message: impl Into<String>) {

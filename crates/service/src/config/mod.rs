@@ -118,10 +118,7 @@ impl Config {
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         // A name or value that is not Unicode can't be meant for us, or is refused by its key.
         let environment = std::env::vars_os().filter_map(|(name, value)| {
-            Some((
-                name.into_string().ok()?,
-                value.to_string_lossy().into_owned(),
-            ))
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
         });
         Self::load_from(path, environment)
     }
@@ -145,11 +142,7 @@ impl Config {
     /// [`ConfigError::Check`] with all that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         let problems = check::problems(self);
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError::Check(problems))
-        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError::Check(problems)) }
     }
 
     /// The configuration as TOML, with `***` for each secret. A secret that is kept elsewhere shows

@@ -37,10 +37,7 @@ impl Secret {
     /// A secret that is at hand.
     #[must_use]
     pub fn new(value: impl Into<String>) -> Self {
-        Self {
-            value: SecretString::from(value.into()),
-            kept: Kept::Here,
-        }
+        Self { value: SecretString::from(value.into()), kept: Kept::Here }
     }
 
     /// The secret itself.
@@ -62,10 +59,7 @@ impl Secret {
 
     fn from_env(name: String) -> Result<Self, String> {
         match std::env::var(&name) {
-            Ok(value) => Ok(Self {
-                value: value.into(),
-                kept: Kept::Env(name),
-            }),
+            Ok(value) => Ok(Self { value: value.into(), kept: Kept::Env(name) }),
             Err(std::env::VarError::NotPresent) => {
                 Err(format!("environment variable {name} is not set"))
             }
@@ -79,10 +73,7 @@ impl Secret {
         let text = read_text(&path).map_err(|why| format!("file {}: {why}", path.display()))?;
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let line = line.strip_suffix('\r').unwrap_or(line);
-        Ok(Self {
-            value: line.to_owned().into(),
-            kept: Kept::File(path),
-        })
+        Ok(Self { value: line.to_owned().into(), kept: Kept::File(path) })
     }
 }
 

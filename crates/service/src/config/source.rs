@@ -31,23 +31,13 @@ pub(super) fn read(
 }
 
 fn read_file(path: &Path) -> Result<Table, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-        path: path.into(),
-        source,
-    })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.into(), source })?;
     text.parse::<Table>().map_err(|error| {
-        let before = error
-            .span()
-            .and_then(|span| text.get(..span.start))
-            .unwrap_or_default();
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        ConfigError::Syntax {
-            path: path.into(),
-            line,
-            column,
-            message: error.message().into(),
-        }
+        ConfigError::Syntax { path: path.into(), line, column, message: error.message().into() }
     })
 }
 
@@ -60,18 +50,11 @@ struct Variables {
 
 impl Variables {
     fn of(environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let mut variables = Self {
-            table: Table::new(),
-            names: BTreeMap::new(),
-        };
+        let mut variables = Self { table: Table::new(), names: BTreeMap::new() };
         for (name, value) in environment {
             if let Some(path) = key_path(&name) {
-                insert(&mut variables.table, &path, value).map_err(|message| {
-                    ConfigError::Variable {
-                        name: name.clone(),
-                        message,
-                    }
-                })?;
+                insert(&mut variables.table, &path, value)
+                    .map_err(|message| ConfigError::Variable { name: name.clone(), message })?;
                 variables.names.insert(path, name);
             }
         }
@@ -80,10 +63,7 @@ impl Variables {
 
     /// The variable at `path`, or one below it.
     fn at(&self, path: &[String]) -> Option<&str> {
-        self.names
-            .iter()
-            .find(|(at, _)| at.starts_with(path))
-            .map(|(_, name)| name.as_str())
+        self.names.iter().find(|(at, _)| at.starts_with(path)).map(|(_, name)| name.as_str())
     }
 }
 
@@ -96,10 +76,8 @@ fn key_path(name: &str) -> Option<Vec<String>> {
     if !rest.contains("__") {
         return None;
     }
-    let mut path: Vec<String> = rest
-        .split("__")
-        .map(|part| part.to_lowercase().replace('_', "-"))
-        .collect();
+    let mut path: Vec<String> =
+        rest.split("__").map(|part| part.to_lowercase().replace('_', "-")).collect();
     // librdkafka's names have dots where a variable can't.
     if path.len() > 2 && path[0] == "kafka" && path[1] == "properties" {
         path[2] = path[2].replace('-', ".");
@@ -158,11 +136,7 @@ fn explain(error: figment::Error, file: Option<&Path>, variables: &Variables) ->
         (None, Some(file)) => file.display().to_string(),
         (None, None) => "configuration".to_owned(),
     };
-    ConfigError::Value {
-        place,
-        key: path.join("."),
-        message,
-    }
+    ConfigError::Value { place, key: path.join("."), message }
 }
 
 fn kind_of(found: &Actual) -> &'static str {

@@ -8,10 +8,7 @@ use super::*;
 const CANARY: &str = "canary-7f3a";
 
 fn env(variables: &[(&str, &str)]) -> Vec<(String, String)> {
-    variables
-        .iter()
-        .map(|(name, value)| ((*name).into(), (*value).into()))
-        .collect()
+    variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
 }
 
 fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -24,10 +21,7 @@ fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
 /// The whole text of an error, with its sources, its `Debug` form, and the file's name for its path.
 fn error_of(toml: &str, variables: &[(&str, &str)]) -> (String, String) {
     let error = load(toml, variables).expect_err(toml);
-    let source = error
-        .source()
-        .map(|source| format!(": {source}"))
-        .unwrap_or_default();
+    let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
     let text = format!("{error}{source}");
     let short = match text.find("stepstream.toml") {
         Some(at) => text[at..].to_owned(),
@@ -79,7 +73,6 @@ fn environment_wins_over_file_and_file_over_defaults() {
     assert_eq!(config.kafka.client_id, "0042");
     assert_eq!(config.kafka.partitions, 6);
     assert_eq!(config.inference.window, 9);
-    assert_eq!(config.inference.concurrency, 2_048);
     assert_eq!(config.telemetry.metrics_listen.unwrap().port(), 9100);
     assert_eq!(config.roles, [Role::Inference, Role::Archive]);
     let properties: Vec<_> = config.kafka.expose_properties().collect();
@@ -89,26 +82,14 @@ fn environment_wins_over_file_and_file_over_defaults() {
 }
 
 /// The file, the environment, and how the error begins.
-type Case = (
-    &'static str,
-    &'static [(&'static str, &'static str)],
-    &'static str,
-);
+type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
 
 #[test]
 fn wrong_keys_and_values_are_refused_with_their_place() {
     let cases: &[Case] = &[
         ("a = = 1", &[], "stepstream.toml, line 1, column 5: "),
-        (
-            "[kafka]\nx = [1,\ny",
-            &[],
-            "stepstream.toml, line 3, column 2: ",
-        ),
-        (
-            "kafak.brokers = []",
-            &[],
-            "stepstream.toml: kafak: unknown key, expected one of roles, ",
-        ),
+        ("[kafka]\nx = [1,\ny", &[], "stepstream.toml, line 3, column 2: "),
+        ("kafak.brokers = []", &[], "stepstream.toml: kafak: unknown key, expected one of roles, "),
         (
             "[kafka]\nbroker = 'a:1'",
             &[],
@@ -119,31 +100,11 @@ fn wrong_keys_and_values_are_refused_with_their_place() {
             &[],
             "stepstream.toml: kafka.partitions: expected i32, found",
         ),
-        (
-            "[kafka]\npartitions = 3000000000",
-            &[],
-            "stepstream.toml: kafka.partitions: ",
-        ),
-        (
-            "[kafka]\nbrokers = 5",
-            &[],
-            "stepstream.toml: kafka.brokers: expected a list, or a text",
-        ),
-        (
-            "[gateway]\nlisten = 'here'",
-            &[],
-            "stepstream.toml: gateway.listen: ",
-        ),
-        (
-            "[gateway]\nmax-body-bytes = -1",
-            &[],
-            "stepstream.toml: gateway.max-body-bytes: ",
-        ),
-        (
-            "kafka = 1",
-            &[],
-            "stepstream.toml: kafka: expected struct Kafka, found another number",
-        ),
+        ("[kafka]\npartitions = 3000000000", &[], "stepstream.toml: kafka.partitions: "),
+        ("[kafka]\nbrokers = 5", &[], "stepstream.toml: kafka.brokers: expected a list, or a text"),
+        ("[gateway]\nlisten = 'here'", &[], "stepstream.toml: gateway.listen: "),
+        ("[gateway]\nmax-body-bytes = -1", &[], "stepstream.toml: gateway.max-body-bytes: "),
+        ("kafka = 1", &[], "stepstream.toml: kafka: expected struct Kafka, found another number"),
         (
             "roles = ['king']",
             &[],
@@ -206,10 +167,7 @@ fn wrong_keys_and_values_are_refused_with_their_place() {
         ),
         (
             "",
-            &[
-                ("STEPSTREAM_KAFKA__PREFIX", "a"),
-                ("STEPSTREAM_KAFKA__PREFIX__B", "b"),
-            ],
+            &[("STEPSTREAM_KAFKA__PREFIX", "a"), ("STEPSTREAM_KAFKA__PREFIX__B", "b")],
             "environment variable STEPSTREAM_KAFKA__PREFIX__B: sets a key that another variable",
         ),
     ];
@@ -226,60 +184,24 @@ fn values_that_cannot_work_are_refused_by_their_key() {
     let cases = [
         ("roles = []", "roles: there has to be one at least"),
         ("roles = ['archive', 'archive']", "roles: has one twice"),
-        (
-            "kafka.brokers = []",
-            "kafka.brokers: there has to be one at least",
-        ),
-        (
-            "kafka.brokers = ['a:1', 'b']",
-            "kafka.brokers: entry 2 is not host:port",
-        ),
-        (
-            "kafka.brokers = ['a:0']",
-            "kafka.brokers: entry 1 is not host:port",
-        ),
+        ("kafka.brokers = []", "kafka.brokers: there has to be one at least"),
+        ("kafka.brokers = ['a:1', 'b']", "kafka.brokers: entry 2 is not host:port"),
+        ("kafka.brokers = ['a:0']", "kafka.brokers: entry 1 is not host:port"),
         ("kafka.prefix = 'a/b'", "kafka.prefix: a topic's name takes"),
-        (
-            "kafka.partitions = 0",
-            "kafka.partitions: has to be 1 or more",
-        ),
-        (
-            "kafka.replication-factor = 0",
-            "kafka.replication-factor: has to be 1 or more, or -1",
-        ),
+        ("kafka.partitions = 0", "kafka.partitions: has to be 1 or more"),
+        ("kafka.replication-factor = 0", "kafka.replication-factor: has to be 1 or more, or -1"),
         (
             "kafka.properties = { 'enable.idempotence' = false }",
             "kafka.properties.\"enable.idempotence\": is set by the platform",
         ),
-        (
-            "registry.url = 'localhost:8081'",
-            "registry.url: is not an http or https address",
-        ),
-        (
-            "registry.url = 'http://u:p@host'",
-            "registry.url: must not hold a user or password",
-        ),
-        (
-            "registry.user = 'u'",
-            "registry.password: user and password go together",
-        ),
-        (
-            "inference.window = 0",
-            "inference.window: has to be 1 or more",
-        ),
-        (
-            "runtime.checkpoint-max-ms = 10",
-            "runtime.checkpoint-max-ms: is less than",
-        ),
-        (
-            "runtime.session-timeout-ms = 1000",
-            "runtime.session-timeout-ms: has to be more than",
-        ),
+        ("registry.url = 'localhost:8081'", "registry.url: is not an http or https address"),
+        ("registry.url = 'http://u:p@host'", "registry.url: must not hold a user or password"),
+        ("registry.user = 'u'", "registry.password: user and password go together"),
+        ("inference.window = 0", "inference.window: has to be 1 or more"),
+        ("runtime.checkpoint-max-ms = 10", "runtime.checkpoint-max-ms: is less than"),
+        ("runtime.session-timeout-ms = 1000", "runtime.session-timeout-ms: has to be more than"),
         ("store.path = ''", "store.path: is empty"),
-        (
-            "telemetry.log-filter = 'a=b=c'",
-            "telemetry.log-filter: not a filter: ",
-        ),
+        ("telemetry.log-filter = 'a=b=c'", "telemetry.log-filter: not a filter: "),
     ];
     for (toml, expected) in cases {
         let (text, _) = error_of(toml, &[]);
@@ -287,31 +209,20 @@ fn values_that_cannot_work_are_refused_by_their_key() {
         assert!(text.starts_with(&expected), "{toml}: {text}");
     }
     let (text, _) = error_of("inference.window = 0\nstore.retention-days = 0", &[]);
-    assert!(
-        text.contains("inference.window") && text.contains("; store.retention-days"),
-        "{text}"
-    );
+    assert!(text.contains("inference.window") && text.contains("; store.retention-days"), "{text}");
 }
 
 #[test]
 fn missing_file_is_named() {
     let error = Config::load_from(Some(Path::new("/nonexistent.toml")), env(&[])).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "failed to read the configuration file /nonexistent.toml"
-    );
+    assert_eq!(error.to_string(), "failed to read the configuration file /nonexistent.toml");
 }
 
 #[test]
 fn secrets_are_read_from_where_they_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
-    for (text, secret) in [
-        ("p w\n", "p w"),
-        ("p w\r\n", "p w"),
-        ("p\n\n", "p\n"),
-        ("", ""),
-    ] {
+    for (text, secret) in [("p w\n", "p w"), ("p w\r\n", "p w"), ("p\n\n", "p\n"), ("", "")] {
         fs::write(&file, text).unwrap();
         let toml = format!("registry = {{ user = 'u', password.file = {file:?} }}");
         let config = load(&toml, &[]).unwrap();
@@ -321,34 +232,17 @@ fn secrets_are_read_from_where_they_are_kept() {
     let toml = "kafka.properties = { 'sasl.password' = { env = 'CARGO_PKG_NAME' }, 'a.b' = 5 }";
     let config = load(toml, &[]).unwrap();
     let properties: Vec<_> = config.kafka.expose_properties().collect();
-    assert_eq!(
-        properties,
-        [("a.b", "5"), ("sasl.password", "stepstream-service")]
-    );
-    assert!(
-        config.show().contains("env = \"CARGO_PKG_NAME\""),
-        "{}",
-        config.show()
-    );
-    assert!(
-        !config.show().contains("stepstream-service"),
-        "{}",
-        config.show()
-    );
+    assert_eq!(properties, [("a.b", "5"), ("sasl.password", "stepstream-service")]);
+    assert!(config.show().contains("env = \"CARGO_PKG_NAME\""), "{}", config.show());
+    assert!(!config.show().contains("stepstream-service"), "{}", config.show());
     let variables = [
         ("STEPSTREAM_REGISTRY__USER", "u"),
         ("STEPSTREAM_REGISTRY__PASSWORD", "007"),
-        (
-            "STEPSTREAM_KAFKA__PROPERTIES__SASL_PASSWORD__ENV",
-            "CARGO_PKG_NAME",
-        ),
+        ("STEPSTREAM_KAFKA__PROPERTIES__SASL_PASSWORD__ENV", "CARGO_PKG_NAME"),
     ];
     let config = load("", &variables).unwrap();
     assert_eq!(config.registry.password.as_ref().unwrap().expose(), "007");
-    assert_eq!(
-        config.kafka.properties["sasl.password"].expose(),
-        "stepstream-service"
-    );
+    assert_eq!(config.kafka.properties["sasl.password"].expose(), "stepstream-service");
 }
 
 #[test]
@@ -362,10 +256,7 @@ fn secret_is_in_nothing_that_is_shown() {
     let shown = config.show();
     assert!(!shown.contains(CANARY), "{shown}");
     assert_eq!(shown.matches("\"***\"").count(), 4, "{shown}");
-    assert!(
-        shown.contains("\"security.protocol\" = \"SASL_SSL\""),
-        "{shown}"
-    );
+    assert!(shown.contains("\"security.protocol\" = \"SASL_SSL\""), "{shown}");
     assert!(shown.contains("\"ssl.ca.location\" = \"/ca\""), "{shown}");
     assert!(!format!("{config:?}").contains(CANARY));
 }
@@ -400,12 +291,7 @@ fn secret_is_in_no_error() {
         let (_, all) = error_of(toml, &[]);
         assert!(!all.contains(CANARY), "{toml}: {all}");
     }
-    for name in [
-        "REGISTRY__TIMEOUT_MS",
-        "REGISTRY__PASS",
-        "KAFKA__PARTITIONS",
-        "GATEWAY__LISTEN",
-    ] {
+    for name in ["REGISTRY__TIMEOUT_MS", "REGISTRY__PASS", "KAFKA__PARTITIONS", "GATEWAY__LISTEN"] {
         let (_, all) = error_of("", &[(&format!("STEPSTREAM_{name}"), CANARY)]);
         assert!(!all.contains(CANARY), "{name}: {all}");
     }

@@ -57,27 +57,16 @@ impl config::Telemetry {
 pub fn init_logs(config: &config::Telemetry) -> Result<(), TelemetryError> {
     let filter = config.filter().map_err(TelemetryError::Filter)?;
     let terminal = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let as_text = match config.log_format {
         config::LogFormat::Auto => terminal,
         config::LogFormat::Text => true,
         config::LogFormat::Json => false,
     };
     if as_text {
-        lines
-            .with_ansi(terminal)
-            .finish()
-            .try_init()
-            .map_err(TelemetryError::Logs)
+        lines.with_ansi(terminal).finish().try_init().map_err(TelemetryError::Logs)
     } else {
-        lines
-            .json()
-            .flatten_event(true)
-            .finish()
-            .try_init()
-            .map_err(TelemetryError::Logs)
+        lines.json().flatten_event(true).finish().try_init().map_err(TelemetryError::Logs)
     }
 }
 
@@ -137,10 +126,7 @@ mod tests {
 
     #[test]
     fn logs_are_set_up_once_and_need_a_filter() {
-        let mut config = config::Telemetry {
-            log_filter: "a=b=c".into(),
-            ..Default::default()
-        };
+        let mut config = config::Telemetry { log_filter: "a=b=c".into(), ..Default::default() };
         assert!(matches!(init_logs(&config), Err(TelemetryError::Filter(_))));
         config.log_filter = "off".into();
         init_logs(&config).unwrap();
@@ -153,29 +139,17 @@ mod tests {
         let metrics = Metrics::install().unwrap();
         metrics::histogram!("hop_seconds").record(0.003);
         let text = metrics.render();
-        assert!(
-            text.contains("hop_seconds_bucket{le=\"0.005\"} 1"),
-            "{text}"
-        );
+        assert!(text.contains("hop_seconds_bucket{le=\"0.005\"} 1"), "{text}");
         for name in [
             "process_resident_memory_bytes",
             "process_cpu_seconds_total",
             "process_open_fds",
             "process_start_time_seconds",
         ] {
-            let line = text
-                .lines()
-                .find(|line| line.starts_with(&format!("{name} ")))
-                .unwrap();
+            let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
             let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
-            assert!(
-                value >= 0.0 && (value > 0.0 || name.contains("cpu")),
-                "{line}"
-            );
+            assert!(value >= 0.0 && (value > 0.0 || name.contains("cpu")), "{line}");
         }
-        assert!(matches!(
-            Metrics::install(),
-            Err(TelemetryError::Metrics(_))
-        ));
+        assert!(matches!(Metrics::install(), Err(TelemetryError::Metrics(_))));
     }
 }

@@ -25,11 +25,8 @@ const CPU: Metric = Metric {
     kind: "counter",
     help: "User and system CPU time in seconds.",
 };
-const FILES: Metric = Metric {
-    name: "process_open_fds",
-    kind: "gauge",
-    help: "Open file descriptors.",
-};
+const FILES: Metric =
+    Metric { name: "process_open_fds", kind: "gauge", help: "Open file descriptors." };
 const START: Metric = Metric {
     name: "process_start_time_seconds",
     kind: "gauge",
@@ -42,67 +39,33 @@ pub(super) fn render_into(text: &mut String) {
     let fields = stat.as_deref().map(fields_after_name).unwrap_or_default();
     let ticks = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
     append(text, &MEMORY, resident_bytes());
-    append(
-        text,
-        &CPU,
-        ticks(14)
-            .zip(ticks(15))
-            .map(|(user, system)| (user + system) / TICKS),
-    );
-    append(
-        text,
-        &FILES,
-        fs::read_dir("/proc/self/fd")
-            .ok()
-            .map(|files| files.count() as f64),
-    );
-    append(
-        text,
-        &START,
-        boot_time()
-            .zip(ticks(22))
-            .map(|(boot, start)| boot + start / TICKS),
-    );
+    append(text, &CPU, ticks(14).zip(ticks(15)).map(|(user, system)| (user + system) / TICKS));
+    append(text, &FILES, fs::read_dir("/proc/self/fd").ok().map(|files| files.count() as f64));
+    append(text, &START, boot_time().zip(ticks(22)).map(|(boot, start)| boot + start / TICKS));
 }
 
 /// The fields of `/proc/self/stat` from the third on (`man 5 proc_pid_stat`). The second, the program's
 /// name, may have spaces and parentheses itself.
 fn fields_after_name(stat: &str) -> Vec<&str> {
-    stat.rsplit_once(')')
-        .map(|(_, rest)| rest.split_whitespace().collect())
-        .unwrap_or_default()
+    stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default()
 }
 
 fn resident_bytes() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim()
-        .strip_suffix("kB")?
-        .trim()
-        .parse::<f64>()
-        .ok()
-        .map(|kib| kib * 1024.0)
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kib| kib * 1024.0)
 }
 
 fn boot_time() -> Option<f64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
-    stat.lines()
-        .find_map(|line| line.strip_prefix("btime "))?
-        .trim()
-        .parse()
-        .ok()
+    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
 fn append(text: &mut String, metric: &Metric, value: Option<f64>) {
     if let Some(value) = value {
         let Metric { name, kind, help } = metric;
-        writeln!(
-            text,
-            "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
-        )
-        .expect("a string takes every text");
+        writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}")
+            .expect("a string takes every text");
     }
 }
 
