@@ -155,7 +155,9 @@ fn pass_on(
     }
     // Committing with reports pending costs 100 ms: librdkafka polls them in slices of that length.
     while producer.in_flight_count() > 0 {
-        producer.poll(Duration::from_millis(1));
+        // A poll of a millisecond would spin: the client rounds what is left of it down.
+        std::thread::sleep(Duration::from_millis(1));
+        producer.poll(Duration::ZERO);
     }
     let group = consumer.group_metadata().context("a group was configured")?;
     producer.send_offsets_to_transaction(&positions, &group, REQUEST)?;

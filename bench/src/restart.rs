@@ -15,7 +15,7 @@ use rdkafka::Message;
 use crate::client;
 use crate::flight::Id;
 use crate::lane::{Flown, Series, precise};
-use crate::models::{endings, lane};
+use crate::models::{Copies, endings, lane};
 use crate::platform::Platform;
 use crate::report::{Reach, Report};
 use crate::stack::Stack;
@@ -44,7 +44,7 @@ pub(crate) fn run(stack: &Stack, seconds: u64) -> anyhow::Result<Report> {
     let place = Place { prefix: platform.prefix().to_owned(), model_url: server.base_url() };
     let mut killed = Process::start(stack, &place)?;
     let mut survivor = Process::start(stack, &place)?;
-    let probe = endings(&platform)?;
+    let probe = endings(&platform, Copies::DropEqual)?;
     let lane = lane(&platform, "one of two killed", &probe)?;
     let warm = lane.fly(20, 0.0, 3.0)?;
     std::thread::sleep(SHARED);

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::client;
 use crate::flight::{Id, Schedule, Tally};
-use crate::lane::{Flown, Series, precise};
+use crate::lane::{Flown, Series};
 use crate::models::MODEL;
 use crate::platform::{Platform, now};
 use crate::product::Dev;

@@ -81,6 +81,7 @@ pub struct Harness<P: Processor> {
     rows: BTreeMap<String, ExecutionLogRecord>,
     outputs: Vec<Arc<Outgoing>>,
     calls: Vec<Started<P>>,
+    stopped: Vec<u64>,
     alarms: Vec<Alarm>,
     gone: bool,
 }
@@ -118,6 +119,7 @@ impl<P: Processor> Harness<P> {
             rows: BTreeMap::new(),
             outputs: Vec::new(),
             calls: Vec::new(),
+            stopped: Vec::new(),
             alarms: Vec::new(),
             gone: false,
         };
@@ -158,6 +160,13 @@ impl<P: Processor> Harness<P> {
     #[must_use]
     pub fn calls(&self) -> &[Started<P>] {
         &self.calls
+    }
+
+    /// The numbers of the calls that the machine stopped before their end, in that order. A restart keeps
+    /// them, and stops none.
+    #[must_use]
+    pub fn stopped(&self) -> &[u64] {
+        &self.stopped
     }
 
     /// A call ends.
@@ -294,7 +303,10 @@ impl<P: Processor> Harness<P> {
             Effect::StartCall { run, running, call } => {
                 self.calls.push(Started { run, running, call });
             }
-            Effect::StopCall(run) => self.calls.retain(|started| started.run != run),
+            Effect::StopCall(run) => {
+                self.calls.retain(|started| started.run != run);
+                self.stopped.push(run);
+            }
             Effect::Commit(cut) => {
                 self.commit(&cut);
                 self.handle(Input::Committed(Ok(())));

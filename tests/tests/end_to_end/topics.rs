@@ -117,9 +117,9 @@ async fn poison_becomes_dead_letters_and_the_partition_moves_on(platform: &Platf
         ("bad magic", [&[7][..], &frame[1..]].concat(), "bad_framing"),
         ("nothing", Vec::new(), ""),
         ("shorter than a header", vec![0, 0], "bad_framing"),
-        ("unknown schema", with_id(4_000_000), "unknown_schema"),
+        ("unknown schema", with_id(4_000_000), "refused_schema"),
         ("cut off", frame[..frame.len() / 2].to_vec(), "malformed"),
-        ("more than a record", [&frame[..], &[1, 2, 3]].concat(), "malformed"),
+        ("more than a record", [&frame[..], &[1, 2, 3]].concat(), "trailing_bytes"),
         ("not valid", upstream.frame(&ModelRequest::new(fresh("bad"), "demo", "[]")), ""),
     ];
     let feed = Topic::Feed(Kind::Model);

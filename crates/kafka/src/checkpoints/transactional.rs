@@ -313,7 +313,7 @@ impl Live {
                 let why = format!("records unacknowledged after {} s", WRITING.as_secs());
                 return Err((RDKafkaErrorCode::OperationTimedOut, why));
             }
-            self.producer.poll(SLICE);
+            self.rest();
         }
         match self.state.failure() {
             Some(code) => Err((code, self.fatal_or(code))),
@@ -342,10 +342,18 @@ impl Live {
                         return Err((code, self.fatal_or(code)));
                     }
                     record = back;
-                    self.producer.poll(SLICE);
+                    self.rest();
                 }
             }
         }
+    }
+
+    /// Waits for one slice, then serves what has come. Not by a poll of that length: the client rounds what
+    /// is left of it down to whole milliseconds, so that a poll of one millisecond spins for all of it, and
+    /// takes the processor from the broker that it waits for.
+    fn rest(&self) {
+        std::thread::sleep(SLICE);
+        self.producer.poll(Duration::ZERO);
     }
 
     /// Makes one call, again while that may help, and says what it came to.
@@ -373,7 +381,7 @@ impl Live {
             let error = result.as_ref().err().map(sort);
             let decision = decide(Facts { step, error, resent, patience });
             if decision == Decision::Again {
-                self.producer.poll(SLICE);
+                self.rest();
                 continue;
             }
             let why = match &result {
