@@ -17,12 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let released = fresh(&root.join("released").join(&version))?;
     let golden = fresh(&root.join("golden").join(&version))?;
     for sample in samples::all() {
-        let name = sample
-            .record
-            .name
-            .rsplit('.')
-            .next()
-            .ok_or("a record has a name")?;
+        let name = sample.record.name.rsplit('.').next().ok_or("a record has a name")?;
         fs::write(released.join(format!("{name}.avsc")), sample.record.schema)?;
         fs::write(golden.join(format!("{name}.bin")), &sample.datum)?;
         let schema = Schema::parse_str(sample.record.schema)?;

@@ -108,10 +108,7 @@ fn operations(entry: Subjects) -> Vec<(String, Value)> {
         }
         Topic::Definitions => &[Action::Send, Action::Receive],
     };
-    actions
-        .iter()
-        .map(|action| operation(entry, *action))
-        .collect()
+    actions.iter().map(|action| operation(entry, *action)).collect()
 }
 
 fn operation(entry: Subjects, action: Action) -> (String, Value) {
@@ -204,11 +201,7 @@ mod tests {
             let channel = &document["channels"][name];
             assert_eq!(channel["address"], format!("dev.{name}"));
             for record in entry.records() {
-                assert!(
-                    channel["messages"][short(record.name)].is_object(),
-                    "{}",
-                    record.name
-                );
+                assert!(channel["messages"][short(record.name)].is_object(), "{}", record.name);
             }
         }
         for record in ALL {
@@ -240,15 +233,7 @@ mod tests {
                 .as_array()
                 .unwrap()
                 .iter()
-                .map(|message| {
-                    message["$ref"]
-                        .as_str()
-                        .unwrap()
-                        .rsplit('/')
-                        .next()
-                        .unwrap()
-                        .into()
-                })
+                .map(|message| message["$ref"].as_str().unwrap().rsplit('/').next().unwrap().into())
                 .collect()
         };
         assert_eq!(messages("send-model-requests"), ["ModelRequest"]);

@@ -81,14 +81,7 @@ pub(crate) fn encode(command: &Command, out: &mut Vec<u8>) {
     match &command.order {
         Order::Pause | Order::Resume => {}
         Order::Cancel { reason } => reason.write(out),
-        Order::Signal {
-            name: word,
-            payload,
-        }
-        | Order::Callback {
-            token: word,
-            payload,
-        } => {
+        Order::Signal { name: word, payload } | Order::Callback { token: word, payload } => {
             write_bytes(word.as_bytes(), out);
             payload.write(out);
         }
@@ -97,64 +90,30 @@ pub(crate) fn encode(command: &Command, out: &mut Vec<u8>) {
 
 impl From<Cancel> for Command {
     fn from(Cancel { id, tenant, reason }: Cancel) -> Self {
-        Self {
-            id,
-            tenant,
-            order: Order::Cancel { reason },
-        }
+        Self { id, tenant, order: Order::Cancel { reason } }
     }
 }
 
 impl From<Pause> for Command {
     fn from(Pause { id, tenant }: Pause) -> Self {
-        Self {
-            id,
-            tenant,
-            order: Order::Pause,
-        }
+        Self { id, tenant, order: Order::Pause }
     }
 }
 
 impl From<Resume> for Command {
     fn from(Resume { id, tenant }: Resume) -> Self {
-        Self {
-            id,
-            tenant,
-            order: Order::Resume,
-        }
+        Self { id, tenant, order: Order::Resume }
     }
 }
 
 impl From<Signal> for Command {
-    fn from(
-        Signal {
-            id,
-            tenant,
-            name,
-            payload,
-        }: Signal,
-    ) -> Self {
-        Self {
-            id,
-            tenant,
-            order: Order::Signal { name, payload },
-        }
+    fn from(Signal { id, tenant, name, payload }: Signal) -> Self {
+        Self { id, tenant, order: Order::Signal { name, payload } }
     }
 }
 
 impl From<Callback> for Command {
-    fn from(
-        Callback {
-            id,
-            tenant,
-            token,
-            payload,
-        }: Callback,
-    ) -> Self {
-        Self {
-            id,
-            tenant,
-            order: Order::Callback { token, payload },
-        }
+    fn from(Callback { id, tenant, token, payload }: Callback) -> Self {
+        Self { id, tenant, order: Order::Callback { token, payload } }
     }
 }

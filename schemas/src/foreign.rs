@@ -74,12 +74,7 @@ pub(crate) fn parse(text: &str) -> Result<Schema, SchemaRefused> {
         Schema::parse_str(text).map_err(|error| SchemaRefused::Unparsable(error.to_string()))?;
     let mut definitions = HashMap::new();
     collect(&parsed, &mut definitions);
-    Expansion {
-        definitions: &definitions,
-        open: Vec::new(),
-        types: 0,
-    }
-    .expand(&parsed, 0)
+    Expansion { definitions: &definitions, open: Vec::new(), types: 0 }.expand(&parsed, 0)
 }
 
 /// The full name of a record.
@@ -107,10 +102,7 @@ pub(crate) fn same_bytes(a: &Schema, b: &Schema) -> bool {
         (Schema::Map(a), Schema::Map(b)) => same_bytes(&a.types, &b.types),
         (Schema::Union(a), Schema::Union(b)) => {
             a.variants().len() == b.variants().len()
-                && a.variants()
-                    .iter()
-                    .zip(b.variants())
-                    .all(|(a, b)| same_bytes(a, b))
+                && a.variants().iter().zip(b.variants()).all(|(a, b)| same_bytes(a, b))
         }
         // Without its logical type the same long; another unit of time is another meaning.
         (Schema::Long, Schema::TimestampMillis) => true,
@@ -124,12 +116,9 @@ pub(crate) fn check_readable(
     writer: &Schema,
     ours: &Schema,
 ) -> Result<(), SchemaRefused> {
-    SchemaCompatibility::can_read(writer, ours)
-        .map(|_| ())
-        .map_err(|error| SchemaRefused::Incompatible {
-            record: record.to_owned(),
-            why: error.to_string(),
-        })
+    SchemaCompatibility::can_read(writer, ours).map(|_| ()).map_err(|error| {
+        SchemaRefused::Incompatible { record: record.to_owned(), why: error.to_string() }
+    })
 }
 
 /// Whether each of two schemas can read the other's data, whatever the data: FULL compatibility, as a
@@ -152,10 +141,7 @@ pub fn check_full(a: &str, b: &str) -> Result<(), SchemaRefused> {
             record,
             why: "a union or an enum without a default symbol lost a member".to_owned(),
         }),
-        Err(error) => Err(SchemaRefused::Incompatible {
-            record,
-            why: error.to_string(),
-        }),
+        Err(error) => Err(SchemaRefused::Incompatible { record, why: error.to_string() }),
     }
 }
 
@@ -171,9 +157,7 @@ pub(crate) fn translate(
     let value = read(writer, &mut input, &mut { MAX_VALUES })?;
     let trailing = input.remaining();
     // apache-avro's own errors quote values, and a prompt has no place in an error text.
-    let resolved = value
-        .resolve(ours)
-        .map_err(|_| unresolvable(writer, expanded, body))?;
+    let resolved = value.resolve(ours).map_err(|_| unresolvable(writer, expanded, body))?;
     let datum = GenericDatumWriter::builder(ours)
         .build()
         .and_then(|writer| writer.write_value_to_vec(resolved))
@@ -198,16 +182,10 @@ fn unresolvable(writer: &Schema, ours: &Schema, body: &[u8]) -> DecodeError {
         let mut values: HashMap<String, Value> = values.into_iter().collect();
         ours.fields.iter().find_map(|field| {
             let value = values.remove(&field.name)?;
-            value
-                .resolve(&field.schema)
-                .is_err()
-                .then(|| field.name.clone())
+            value.resolve(&field.schema).is_err().then(|| field.name.clone())
         })
     };
-    DecodeError {
-        field: found().unwrap_or_default(),
-        problem: Problem::Unresolvable,
-    }
+    DecodeError { field: found().unwrap_or_default(), problem: Problem::Unresolvable }
 }
 
 /// Reads one value of a schema without references. `left` counts down over the whole datum.
@@ -229,15 +207,11 @@ fn read(schema: &Schema, input: &mut Reader<'_>, left: &mut usize) -> Result<Val
         Schema::LocalTimestampNanos => Value::LocalTimestampNanos(input.long()?),
         Schema::Float => {
             let bytes = input.exactly(4)?;
-            Value::Float(f32::from_le_bytes(
-                bytes.try_into().expect("four bytes were taken"),
-            ))
+            Value::Float(f32::from_le_bytes(bytes.try_into().expect("four bytes were taken")))
         }
         Schema::Double => {
             let bytes = input.exactly(8)?;
-            Value::Double(f64::from_le_bytes(
-                bytes.try_into().expect("eight bytes were taken"),
-            ))
+            Value::Double(f64::from_le_bytes(bytes.try_into().expect("eight bytes were taken")))
         }
         Schema::Bytes | Schema::BigDecimal | Schema::Uuid(UuidSchema::Bytes) => {
             Value::Bytes(input.bytes()?.to_vec())
@@ -255,10 +229,7 @@ fn read(schema: &Schema, input: &mut Reader<'_>, left: &mut usize) -> Result<Val
         Schema::Enum(schema) => {
             let index = input.int()?;
             let symbol = u32::try_from(index).ok().and_then(|place| {
-                schema
-                    .symbols
-                    .get(place as usize)
-                    .map(|symbol| (place, symbol.clone()))
+                schema.symbols.get(place as usize).map(|symbol| (place, symbol.clone()))
             });
             let (place, symbol) = symbol.ok_or_else(|| Problem::Symbol {
                 name: schema.name.name().to_owned(),
@@ -367,31 +338,19 @@ impl<'a> Expansion<'a> {
                     .iter()
                     .map(|field| {
                         let schema = self.expand(&field.schema, depth + 1)?;
-                        Ok(RecordField {
-                            schema,
-                            ..field.clone()
-                        })
+                        Ok(RecordField { schema, ..field.clone() })
                     })
                     .collect::<Result<_, SchemaRefused>>()?;
                 self.open.pop();
-                Schema::Record(RecordSchema {
-                    fields,
-                    ..record.clone()
-                })
+                Schema::Record(RecordSchema { fields, ..record.clone() })
             }
             Schema::Array(array) => {
                 let items = Box::new(self.expand(&array.items, depth + 1)?);
-                Schema::Array(ArraySchema {
-                    items,
-                    attributes: array.attributes.clone(),
-                })
+                Schema::Array(ArraySchema { items, attributes: array.attributes.clone() })
             }
             Schema::Map(map) => {
                 let types = Box::new(self.expand(&map.types, depth + 1)?);
-                Schema::Map(MapSchema {
-                    types,
-                    attributes: map.attributes.clone(),
-                })
+                Schema::Map(MapSchema { types, attributes: map.attributes.clone() })
             }
             Schema::Union(union) => {
                 let variants = union

@@ -176,10 +176,7 @@ impl Writer {
         let value = decode(&mut input).map_err(malformed)?;
         match trailing + input.remaining() {
             0 => Ok(value),
-            count => Err(ReadError::TrailingBytes {
-                record: self.name().clone(),
-                count,
-            }),
+            count => Err(ReadError::TrailingBytes { record: self.name().clone(), count }),
         }
     }
 }
@@ -204,8 +201,7 @@ impl Ids {
 
     /// The registry has `R` under this id; from now on it is written so.
     pub fn ours<R: Record>(&self, id: u32) {
-        self.register(R::NAME, id)
-            .expect("every Record is in ALL, which a test checks");
+        self.register(R::NAME, id).expect("every Record is in ALL, which a test checks");
     }
 
     /// As [`Ids::ours`], by the schema's full name.
@@ -227,9 +223,7 @@ impl Ids {
     #[must_use]
     pub fn missing(&self) -> Vec<&'static Declared> {
         let table = self.table();
-        ALL.iter()
-            .filter(|declared| !table.ours.contains_key(declared.name))
-            .collect()
+        ALL.iter().filter(|declared| !table.ours.contains_key(declared.name)).collect()
     }
 
     /// The registry has this schema under this id, which was met on the wire.
@@ -283,10 +277,7 @@ impl Ids {
     pub fn read<R: Record>(&self, frame: &[u8]) -> Result<R, ReadError> {
         let (writer, body) = self.open(frame)?;
         if **writer.name() != *R::NAME {
-            return Err(ReadError::WrongRecord {
-                expected: R::NAME,
-                found: writer.name().clone(),
-            });
+            return Err(ReadError::WrongRecord { expected: R::NAME, found: writer.name().clone() });
         }
         writer.decode(body, R::decode)
     }
@@ -321,9 +312,7 @@ impl Ids {
         Err(table
             .refused
             .get(&id)
-            .map_or(ReadError::UnknownSchema(id), |why| {
-                ReadError::RefusedSchema(id, why.clone())
-            }))
+            .map_or(ReadError::UnknownSchema(id), |why| ReadError::RefusedSchema(id, why.clone())))
     }
 
     fn header(&self, name: &'static str) -> Result<Vec<u8>, FrameError> {

@@ -52,10 +52,7 @@ pub struct Declared {
 
 impl Declared {
     const fn of<R: Record>() -> Self {
-        Self {
-            name: R::NAME,
-            schema: R::SCHEMA,
-        }
+        Self { name: R::NAME, schema: R::SCHEMA }
     }
 }
 
@@ -138,34 +135,13 @@ macro_rules! record {
     };
 }
 
-fields!(Origin {
-    kind,
-    id,
-    step,
-    attempt
-});
-fields!(Usage {
-    input_tokens,
-    output_tokens,
-    cached_tokens,
-    reasoning_tokens
-});
+fields!(Origin { kind, id, step, attempt });
+fields!(Usage { input_tokens, output_tokens, cached_tokens, reasoning_tokens });
 fields!(Cost { micros, currency });
 fields!(Failure { code, message, class, retryable, source_name => "source", http_status });
-fields!(Source {
-    id,
-    topic,
-    partition,
-    offset,
-    stable
-});
+fields!(Source { id, topic, partition, offset, stable });
 fields!(Header { name, value });
-fields!(Sender {
-    receiving,
-    topic,
-    partition,
-    stable
-});
+fields!(Sender { receiving, topic, partition, stable });
 
 record!(ModelRequest in "model-request" {
     id, tenant, origin, idempotency_key, priority, deadline, not_before, labels, model, operation,

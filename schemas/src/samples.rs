@@ -53,45 +53,15 @@ pub fn all() -> Vec<Sample> {
         sample(&dead_letter()),
         sample(&admitted()),
         sample(&rejected()),
-        sample(&Finished {
-            call: "call".into(),
-            attempt: 2,
-            fence: 3,
-            fact: vec![0, 0, 0, 0, 20],
-        }),
-        sample(&Failed {
-            call: "call".into(),
-            attempt: 2,
-            fence: 3,
-            failure: failure(),
-        }),
-        sample(&TimerFired {
-            timer: "retry".into(),
-            due: TIME,
-        }),
-        sample(&TakenOver {
-            owner: "worker-1".into(),
-            program: "a1b2c3".into(),
-        }),
-        sample(&Skipped {
-            offset: 41,
-            fence: 3,
-            reason: "the fold panicked".into(),
-        }),
+        sample(&Finished { call: "call".into(), attempt: 2, fence: 3, fact: vec![0, 0, 0, 0, 20] }),
+        sample(&Failed { call: "call".into(), attempt: 2, fence: 3, failure: failure() }),
+        sample(&TimerFired { timer: "retry".into(), due: TIME }),
+        sample(&TakenOver { owner: "worker-1".into(), program: "a1b2c3".into() }),
+        sample(&Skipped { offset: 41, fence: 3, reason: "the fold panicked".into() }),
         sample(&answer()),
-        sample(&Cancel {
-            id: "c-1".into(),
-            tenant: "acme".into(),
-            reason: Some("why".into()),
-        }),
-        sample(&Pause {
-            id: "c-2".into(),
-            tenant: "acme".into(),
-        }),
-        sample(&Resume {
-            id: "c-3".into(),
-            tenant: "acme".into(),
-        }),
+        sample(&Cancel { id: "c-1".into(), tenant: "acme".into(), reason: Some("why".into()) }),
+        sample(&Pause { id: "c-2".into(), tenant: "acme".into() }),
+        sample(&Resume { id: "c-3".into(), tenant: "acme".into() }),
         sample(&Signal {
             id: "c-4".into(),
             tenant: "acme".into(),
@@ -112,21 +82,10 @@ pub fn all() -> Vec<Sample> {
             trace_parent: Some(TRACE_PARENT.into()),
         }),
         sample(&position()),
-        sample(&Genesis {
-            topic: "model-state".into(),
-            partition: 3,
-            created: TIME,
-        }),
-        sample(&WantedCall {
-            request: vec![0, 0, 0, 0, 22],
-            since: TIME,
-        }),
+        sample(&Genesis { topic: "model-state".into(), partition: 3, created: TIME }),
+        sample(&WantedCall { request: vec![0, 0, 0, 0, 22], since: TIME }),
         sample(&SetTimer { due: TIME }),
-        sample(&Sequence {
-            generation: 1,
-            number: 5,
-            tenant: "acme".into(),
-        }),
+        sample(&Sequence { generation: 1, number: 5, tenant: "acme".into() }),
         sample(&AppliedId {
             receiving: "model-events".into(),
             topic: "workflow-events".into(),
@@ -134,10 +93,7 @@ pub fn all() -> Vec<Sample> {
             offset: 41,
         }),
         sample(&RecentId { since: TIME }),
-        sample(&EarlyCommand {
-            command: vec![0, 0, 0, 0, 15],
-            since: TIME,
-        }),
+        sample(&EarlyCommand { command: vec![0, 0, 0, 0, 15], since: TIME }),
     ]
 }
 
@@ -157,11 +113,7 @@ fn again<R: Record>(datum: &[u8]) -> Result<Vec<u8>, DecodeError> {
     let record = R::decode(&mut input)?;
     let left = input.remaining();
     if left > 0 {
-        return Err(Problem::Length {
-            length: 0,
-            remaining: left,
-        }
-        .into());
+        return Err(Problem::Length { length: 0, remaining: left }.into());
     }
     let mut out = Vec::with_capacity(datum.len());
     record.encode(&mut out);
@@ -177,25 +129,16 @@ fn read<R: Record>(ids: &Ids, frame: &[u8]) -> Result<Vec<u8>, ReadError> {
 /// An asker.
 #[must_use]
 pub fn origin() -> Origin {
-    Origin {
-        kind: OriginKind::Workflow,
-        id: "w-1".into(),
-        step: "summarise".into(),
-        attempt: 2,
-    }
+    Origin { kind: OriginKind::Workflow, id: "w-1".into(), step: "summarise".into(), attempt: 2 }
 }
 
 /// A failure.
 #[must_use]
 pub fn failure() -> Failure {
-    Failure::new(
-        ErrorClass::RateLimited,
-        "provider_rate_limited",
-        "the provider limits the rate",
-    )
-    .retryable()
-    .from_source("openai-eu")
-    .with_http_status(429)
+    Failure::new(ErrorClass::RateLimited, "provider_rate_limited", "the provider limits the rate")
+        .retryable()
+        .from_source("openai-eu")
+        .with_http_status(429)
 }
 
 /// Where an output came from.
@@ -343,14 +286,8 @@ pub fn dead_letter() -> DeadLetter {
         key: Some(b"key".to_vec()),
         value: vec![0, 0, 0, 0, 9, 255],
         headers: vec![
-            Header {
-                name: "ce_id".into(),
-                value: b"1".to_vec(),
-            },
-            Header {
-                name: "ce_id".into(),
-                value: vec![255],
-            },
+            Header { name: "ce_id".into(), value: b"1".to_vec() },
+            Header { name: "ce_id".into(), value: vec![255] },
         ],
     }
 }
@@ -463,17 +400,9 @@ fn labels() -> BTreeMap<String, String> {
 }
 
 fn usage() -> Usage {
-    Usage {
-        input_tokens: 21,
-        output_tokens: 22,
-        cached_tokens: 23,
-        reasoning_tokens: 24,
-    }
+    Usage { input_tokens: 21, output_tokens: 22, cached_tokens: 23, reasoning_tokens: 24 }
 }
 
 fn cost() -> Cost {
-    Cost {
-        micros: 125,
-        currency: "EUR".into(),
-    }
+    Cost { micros: 125, currency: "EUR".into() }
 }

@@ -28,22 +28,13 @@ pub struct Subjects {
 impl Subjects {
     /// The records in it, those inside another's `bytes` included.
     pub fn records(self) -> impl Iterator<Item = &'static Declared> {
-        self.groups
-            .iter()
-            .copied()
-            .flatten()
-            .filter_map(|name| declared(name))
+        self.groups.iter().copied().flatten().filter_map(|name| declared(name))
     }
 }
 
 /// The commands: what an outsider may write to a log.
-pub const COMMANDS: &[&str] = &[
-    Cancel::NAME,
-    Pause::NAME,
-    Resume::NAME,
-    Signal::NAME,
-    Callback::NAME,
-];
+pub const COMMANDS: &[&str] =
+    &[Cancel::NAME, Pause::NAME, Resume::NAME, Signal::NAME, Callback::NAME];
 
 /// What every processor's log carries.
 pub const LOG: &[&str] = &[
@@ -81,10 +72,7 @@ pub const SUBJECTS: &[Subjects] = &[
     of(Topic::Log(Kind::Function), &[LOG]),
     of(Topic::Log(Kind::Workflow), &[LOG]),
     of(Topic::Log(Kind::Agent), &[LOG]),
-    of(
-        Topic::State(Kind::Model),
-        &[STATE, &[ModelCall::NAME, WantedModelCall::NAME]],
-    ),
+    of(Topic::State(Kind::Model), &[STATE, &[ModelCall::NAME, WantedModelCall::NAME]]),
     of(Topic::State(Kind::Function), &[STATE]),
     of(Topic::State(Kind::Workflow), &[STATE]),
     of(Topic::State(Kind::Agent), &[STATE]),
@@ -108,8 +96,6 @@ pub fn subject(prefix: &str, topic: Topic, record: &str) -> String {
 /// Every subject with the record that is registered under it.
 pub fn all(prefix: &str) -> impl Iterator<Item = (String, &'static Declared)> {
     SUBJECTS.iter().flat_map(move |entry| {
-        entry
-            .records()
-            .map(move |record| (subject(prefix, entry.topic, record.name), record))
+        entry.records().map(move |record| (subject(prefix, entry.topic, record.name), record))
     })
 }

@@ -42,13 +42,7 @@ fn read_symbol<T: Copy>(
         .ok()
         .and_then(|place| values.get(place))
         .copied()
-        .ok_or_else(|| {
-            Problem::Symbol {
-                name: name.to_owned(),
-                index,
-            }
-            .into()
-        })
+        .ok_or_else(|| Problem::Symbol { name: name.to_owned(), index }.into())
 }
 
 fn write_symbol(place: i64, first: First, out: &mut Vec<u8>) {
@@ -57,24 +51,12 @@ fn write_symbol(place: i64, first: First, out: &mut Vec<u8>) {
 
 /// In declaration order, as the symbols are.
 const ORIGIN_KINDS: [OriginKind; 3] = [OriginKind::Client, OriginKind::Workflow, OriginKind::Agent];
-const OPERATIONS: [Operation; 4] = [
-    Operation::Chat,
-    Operation::TextCompletion,
-    Operation::Embeddings,
-    Operation::Rerank,
-];
-const CHUNK_KINDS: [ChunkKind; 4] = [
-    ChunkKind::Text,
-    ChunkKind::Reasoning,
-    ChunkKind::ToolCalls,
-    ChunkKind::Done,
-];
-const TERMINALS: [Terminal; 4] = [
-    Terminal::Succeeded,
-    Terminal::Failed,
-    Terminal::Cancelled,
-    Terminal::TimedOut,
-];
+const OPERATIONS: [Operation; 4] =
+    [Operation::Chat, Operation::TextCompletion, Operation::Embeddings, Operation::Rerank];
+const CHUNK_KINDS: [ChunkKind; 4] =
+    [ChunkKind::Text, ChunkKind::Reasoning, ChunkKind::ToolCalls, ChunkKind::Done];
+const TERMINALS: [Terminal; 4] =
+    [Terminal::Succeeded, Terminal::Failed, Terminal::Cancelled, Terminal::TimedOut];
 
 impl Field for Kind {
     fn write(&self, out: &mut Vec<u8>) {

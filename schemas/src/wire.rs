@@ -70,10 +70,7 @@ pub struct DecodeError {
 
 impl From<Problem> for DecodeError {
     fn from(problem: Problem) -> Self {
-        Self {
-            field: String::new(),
-            problem,
-        }
+        Self { field: String::new(), problem }
     }
 }
 
@@ -92,11 +89,7 @@ impl DecodeError {
 
 /// How an error text names a field: "field `a.b` ", or nothing for the record itself.
 pub(crate) fn place(field: &str) -> String {
-    if field.is_empty() {
-        String::new()
-    } else {
-        format!("field `{field}` ")
-    }
+    if field.is_empty() { String::new() } else { format!("field `{field}` ") }
 }
 
 /// Takes Avro's primitives off the front of a byte slice.
@@ -133,10 +126,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`Problem::EndOfInput`].
     pub fn exactly(&mut self, count: usize) -> Result<&'a [u8], Problem> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(count)
-            .ok_or(Problem::EndOfInput)?;
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Problem::EndOfInput)?;
         self.rest = rest;
         Ok(taken)
     }
@@ -205,10 +195,7 @@ impl<'a> Reader<'a> {
     /// As [`Reader::long`], and [`Problem::Branch`] for an index of `count` or more.
     pub fn branch(&mut self, count: usize) -> Result<usize, Problem> {
         let index = self.long()?;
-        usize::try_from(index)
-            .ok()
-            .filter(|i| *i < count)
-            .ok_or(Problem::Branch(index))
+        usize::try_from(index).ok().filter(|i| *i < count).ok_or(Problem::Branch(index))
     }
 
     /// Calls `item` once for each item of an array or map, over all its blocks.
@@ -250,10 +237,7 @@ impl<'a> Reader<'a> {
         usize::try_from(length)
             .ok()
             .filter(|count| *count <= self.rest.len())
-            .ok_or(Problem::Length {
-                length,
-                remaining: self.rest.len(),
-            })
+            .ok_or(Problem::Length { length, remaining: self.rest.len() })
     }
 }
 
@@ -286,10 +270,7 @@ pub(crate) fn write_bytes(value: &[u8], out: &mut Vec<u8>) {
 }
 
 fn write_count(count: usize, out: &mut Vec<u8>) {
-    write_long(
-        i64::try_from(count).expect("a length in memory fits 63 bits"),
-        out,
-    );
+    write_long(i64::try_from(count).expect("a length in memory fits 63 bits"), out);
 }
 
 impl Field for bool {

@@ -19,14 +19,8 @@ pub(crate) fn run(rest: &[OsString]) -> Result<()> {
         "--package",
         "stepstream",
     ]))?;
-    let mut command = cargo(&[
-        "run",
-        "--quiet",
-        "--release",
-        "--package",
-        "stepstream-bench",
-        "--",
-    ]);
+    let mut command =
+        cargo(&["run", "--quiet", "--release", "--package", "stepstream-bench", "--"]);
     command.args(rest);
     let line = shown(&command);
     Err(command.exec()).with_context(|| format!("can't start {line}"))

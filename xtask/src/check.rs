@@ -15,19 +15,10 @@ pub(crate) fn run() -> Result<()> {
 
 /// The steps, for a report that goes on.
 pub(crate) fn steps(report: &mut Report) {
-    report.step("fmt", || {
-        run_command(&mut cargo_at_root(&["fmt", "--all", "--", "--check"]))
-    });
+    report.step("fmt", || run_command(&mut cargo_at_root(&["fmt", "--all", "--", "--check"])));
     report.step("tidy", tidy::run);
     report.step("clippy", || {
-        let arguments = [
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ];
+        let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
         run_command(&mut cargo_at_root(&arguments))
     });
     report.step("doc", || {

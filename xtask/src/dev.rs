@@ -25,35 +25,16 @@ pub(crate) enum Broker {
 /// Takes our own flag out of the arguments, wherever it stands; all others are the server's.
 pub(crate) fn arguments(all: Vec<OsString>) -> (Broker, Vec<OsString>) {
     let (ours, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|argument| argument == "--real");
-    (
-        if ours.is_empty() {
-            Broker::Embedded
-        } else {
-            Broker::Real
-        },
-        rest,
-    )
+    (if ours.is_empty() { Broker::Embedded } else { Broker::Real }, rest)
 }
 
 /// Doesn't return when it works.
 pub(crate) fn run(broker: Broker, rest: &[OsString]) -> Result<()> {
-    let mut command = cargo(&[
-        "run",
-        "--package",
-        "stepstream",
-        "--bin",
-        "stepstream",
-        "--",
-        "dev",
-    ]);
+    let mut command =
+        cargo(&["run", "--package", "stepstream", "--bin", "stepstream", "--", "dev"]);
     if broker == Broker::Real {
         let addresses = stack::up_until_exit_of(process::id())?;
-        command.args([
-            "--brokers",
-            &addresses.brokers,
-            "--registry",
-            &addresses.registry,
-        ]);
+        command.args(["--brokers", &addresses.brokers, "--registry", &addresses.registry]);
     }
     command.args(rest);
     let line = shown(&command);
@@ -68,10 +49,7 @@ mod tests {
     fn our_flag_is_taken_out_wherever_it_stands() {
         let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
         let (broker, rest) = arguments(words("--port 0 --real --output json"));
-        assert_eq!(
-            (broker, rest),
-            (Broker::Real, words("--port 0 --output json"))
-        );
+        assert_eq!((broker, rest), (Broker::Real, words("--port 0 --output json")));
         let (broker, rest) = arguments(words("--port 0"));
         assert_eq!((broker, rest), (Broker::Embedded, words("--port 0")));
     }

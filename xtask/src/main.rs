@@ -74,11 +74,9 @@ fn run(task: Task) -> anyhow::Result<()> {
             let (broker, rest) = dev::arguments(rest);
             dev::run(broker, &rest)
         }
-        Task::Test { fast } => test::run(if fast {
-            test::Extent::Fast
-        } else {
-            test::Extent::Everything
-        }),
+        Task::Test { fast } => {
+            test::run(if fast { test::Extent::Fast } else { test::Extent::Everything })
+        }
         Task::Check => check::run(),
         Task::Tidy => tidy::run(),
         Task::Bench { rest } => bench::run(&rest),

@@ -42,9 +42,7 @@ impl Report {
 /// Runs a command to its end, with our input and outputs.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = shown(command);
-    let status = command
-        .status()
-        .with_context(|| format!("can't start {line}"))?;
+    let status = command.status().with_context(|| format!("can't start {line}"))?;
     if !status.success() {
         bail!("{line}: {status}");
     }
@@ -55,11 +53,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 pub(crate) fn shown(command: &Command) -> String {
     let mut words = vec![command.get_program()];
     words.extend(command.get_args());
-    words
-        .into_iter()
-        .map(OsStr::to_string_lossy)
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.into_iter().map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
 }
 
 /// A duration with as many digits as matter to a waiting person.
@@ -90,13 +84,8 @@ mod tests {
 
     #[test]
     fn a_command_that_exits_with_a_code_is_an_error_that_shows_it() {
-        let error = run(Command::new("sh").args(["-c", "exit 3"]))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("sh -c exit 3: ") && error.contains('3'),
-            "{error}"
-        );
+        let error = run(Command::new("sh").args(["-c", "exit 3"])).unwrap_err().to_string();
+        assert!(error.starts_with("sh -c exit 3: ") && error.contains('3'), "{error}");
     }
 
     #[test]

@@ -29,10 +29,7 @@ pub(crate) fn ensure() -> Result<PathBuf> {
         if let Err(error) = packages::install(&missing) {
             eprintln!("  not installed: {error:#}");
         }
-        let missing: Vec<_> = missing
-            .into_iter()
-            .filter(|need| !(need.present)())
-            .collect();
+        let missing: Vec<_> = missing.into_iter().filter(|need| !(need.present)()).collect();
         if !missing.is_empty() {
             bail!("{}", needs::explain(&missing));
         }
@@ -44,11 +41,7 @@ fn look() -> Vec<&'static Need> {
     let mut missing = Vec::new();
     for need in &NEEDS {
         let found = (need.present)();
-        eprintln!(
-            "  {:<22} {}",
-            need.name,
-            if found { "found" } else { "missing" }
-        );
+        eprintln!("  {:<22} {}", need.name, if found { "found" } else { "missing" });
         if !found {
             missing.push(need);
         }

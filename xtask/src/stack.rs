@@ -28,9 +28,7 @@ impl Addresses {
             .with_context(|| format!("infra/local/up printed no JSON: {line:?}"))?;
         let text = |field: &str| {
             let value = ready.get(field).and_then(Value::as_str);
-            value
-                .map(str::to_owned)
-                .with_context(|| format!("{line}: no text in {field:?}"))
+            value.map(str::to_owned).with_context(|| format!("{line}: no text in {field:?}"))
         };
         Ok(Self {
             line: line.to_owned(),
@@ -53,10 +51,8 @@ pub(crate) struct Temporary {
 impl Temporary {
     /// Waits until it is ready.
     pub(crate) fn start() -> Result<Self> {
-        let addresses = up(
-            &["--temporary", "--kafka-port", "0", "--registry-port", "0"],
-            process::id(),
-        )?;
+        let addresses =
+            up(&["--temporary", "--kafka-port", "0", "--registry-port", "0"], process::id())?;
         Ok(Self { addresses })
     }
 }
@@ -79,14 +75,10 @@ pub(crate) fn up_until_exit_of(pid: u32) -> Result<Addresses> {
 
 fn up(arguments: &[&str], pid: u32) -> Result<Addresses> {
     let mut command = Command::new(places::root().join("infra/local/up"));
-    command
-        .args(["--output", "json", "--until-exit-of", &pid.to_string()])
-        .args(arguments);
+    command.args(["--output", "json", "--until-exit-of", &pid.to_string()]).args(arguments);
     command.stdin(Stdio::null()).stderr(Stdio::inherit());
     let line = shown(&command);
-    let output = command
-        .output()
-        .with_context(|| format!("can't start {line}"))?;
+    let output = command.output().with_context(|| format!("can't start {line}"))?;
     if !output.status.success() {
         bail!("{line}: {}", output.status);
     }
@@ -108,9 +100,7 @@ mod tests {
 
     #[test]
     fn a_ready_line_that_lacks_a_field_is_an_error_that_names_it() {
-        let error = Addresses::parse(r#"{"brokers":"x","data":"y"}"#)
-            .unwrap_err()
-            .to_string();
+        let error = Addresses::parse(r#"{"brokers":"x","data":"y"}"#).unwrap_err().to_string();
         assert!(error.ends_with("no text in \"registry\""), "{error}");
         let error = Addresses::parse("export A=1").unwrap_err().to_string();
         assert!(error.contains("no JSON"), "{error}");

@@ -38,10 +38,7 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
         }),
         Extent::Everything => everything(&mut report, &mut counts)?,
     }
-    eprintln!(
-        "\n{} passed, {} failed, {} ignored",
-        counts.passed, counts.failed, counts.ignored
-    );
+    eprintln!("\n{} passed, {} failed, {} ignored", counts.passed, counts.failed, counts.ignored);
     report.finish()
 }
 
@@ -51,9 +48,7 @@ fn everything(report: &mut Report, counts: &mut Counts) -> Result<()> {
         python = Some(setup::ensure()?);
         Ok(())
     });
-    let Some(python) = python else {
-        bail!("nothing else was run, since setup failed")
-    };
+    let Some(python) = python else { bail!("nothing else was run, since setup failed") };
     check::steps(report);
     let mut stack = None;
     report.step("real broker and registry", || {
@@ -66,9 +61,7 @@ fn everything(report: &mut Report, counts: &mut Counts) -> Result<()> {
     };
     report.step("cargo test", || {
         let mut command = tests(&["--workspace"]);
-        command
-            .env(REAL, &stack.addresses.line)
-            .env(PYTHON, &python);
+        command.env(REAL, &stack.addresses.line).env(PYTHON, &python);
         run_tests(&mut command, counts, &mut io::stdout())
     });
     report.step("stop the real broker and registry", move || {
@@ -126,10 +119,7 @@ fn run_tests(command: &mut Command, counts: &mut Counts, to: &mut dyn Write) -> 
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("can't start {line}"))?;
-    let output = child
-        .stdout
-        .take()
-        .context("the tests' output isn't there to be read")?;
+    let output = child.stdout.take().context("the tests' output isn't there to be read")?;
     let mut reader = BufReader::new(output);
     let mut bytes = Vec::new();
     // Bytes, since a test may print anything.
@@ -161,25 +151,15 @@ mod tests {
         ] {
             counts.note(line);
         }
-        assert_eq!(
-            counts,
-            Counts {
-                passed: 5,
-                failed: 4,
-                ignored: 1
-            }
-        );
+        assert_eq!(counts, Counts { passed: 5, failed: 4, ignored: 1 });
     }
 
     #[test]
     fn output_that_only_looks_like_a_result_counts_nothing() {
         let mut counts = Counts::default();
-        for line in [
-            "test result: ",
-            "test result: ok",
-            "test result: ok. many passed",
-            "12 passed",
-        ] {
+        for line in
+            ["test result: ", "test result: ok", "test result: ok. many passed", "12 passed"]
+        {
             counts.note(line);
         }
         assert_eq!(counts, Counts::default());
@@ -193,17 +173,7 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         assert!(run_tests(&mut command, &mut counts, &mut seen).is_err());
-        assert_eq!(
-            counts,
-            Counts {
-                passed: 1,
-                failed: 2,
-                ignored: 0
-            }
-        );
-        assert!(
-            seen.starts_with(b"test result: FAILED"),
-            "the output is passed on"
-        );
+        assert_eq!(counts, Counts { passed: 1, failed: 2, ignored: 0 });
+        assert!(seen.starts_with(b"test result: FAILED"), "the output is passed on");
     }
 }

@@ -124,28 +124,19 @@ impl Failure {
     /// The same failure, worth another try.
     #[must_use]
     pub fn retryable(self) -> Self {
-        Self {
-            retryable: true,
-            ..self
-        }
+        Self { retryable: true, ..self }
     }
 
     /// The same failure, said by `source`.
     #[must_use]
     pub fn from_source(self, source: impl Into<String>) -> Self {
-        Self {
-            source_name: source.into(),
-            ..self
-        }
+        Self { source_name: source.into(), ..self }
     }
 
     /// The same failure with the provider's HTTP status.
     #[must_use]
     pub fn with_http_status(self, status: u16) -> Self {
-        Self {
-            http_status: Some(i32::from(status)),
-            ..self
-        }
+        Self { http_status: Some(i32::from(status)), ..self }
     }
 }
 

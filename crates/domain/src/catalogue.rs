@@ -25,13 +25,8 @@ pub enum DefinitionKind {
 
 impl DefinitionKind {
     /// All of them, in declaration order: the symbols of the Avro enum.
-    pub const ALL: [Self; 5] = [
-        Self::Model,
-        Self::Workflow,
-        Self::Agent,
-        Self::Function,
-        Self::Key,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Model, Self::Workflow, Self::Agent, Self::Function, Self::Key];
 
     /// The name in record keys and routes.
     #[must_use]
@@ -106,37 +101,21 @@ pub struct Catalogue {
 impl Catalogue {
     /// Folds one proposal. The same log gives the same catalogue everywhere.
     pub fn apply(&mut self, proposal: DefinitionProposed) -> Outcome {
-        let DefinitionProposed {
-            id,
-            kind,
-            tenant,
-            name,
-            expects,
-            body,
-            time,
-            ..
-        } = proposal;
+        let DefinitionProposed { id, kind, tenant, name, expects, body, time, .. } = proposal;
         let versions = self.versions.entry((kind, tenant, name)).or_default();
         let stands = versions.last().map_or(0, |version| version.number);
         if expects != stands {
             return Outcome::Conflict(stands);
         }
         let number = stands + 1;
-        versions.push(Version {
-            number,
-            body,
-            proposal: id,
-            time,
-        });
+        versions.push(Version { number, body, proposal: id, time });
         Outcome::Accepted(number)
     }
 
     /// The newest version that is not deleted.
     #[must_use]
     pub fn newest(&self, kind: DefinitionKind, tenant: &str, name: &str) -> Option<&Version> {
-        self.history(kind, tenant, name)
-            .last()
-            .filter(|version| version.body.is_some())
+        self.history(kind, tenant, name).last().filter(|version| version.body.is_some())
     }
 
     /// One version, whether or not a newer one exists.
@@ -148,17 +127,13 @@ impl Catalogue {
         name: &str,
         number: i32,
     ) -> Option<&Version> {
-        self.history(kind, tenant, name)
-            .iter()
-            .find(|version| version.number == number)
+        self.history(kind, tenant, name).iter().find(|version| version.number == number)
     }
 
     /// Every version, oldest first.
     #[must_use]
     pub fn history(&self, kind: DefinitionKind, tenant: &str, name: &str) -> &[Version] {
-        self.versions
-            .get(&(kind, tenant.to_owned(), name.to_owned()))
-            .map_or(&[], Vec::as_slice)
+        self.versions.get(&(kind, tenant.to_owned(), name.to_owned())).map_or(&[], Vec::as_slice)
     }
 
     /// The newest versions of one kind that a tenant has, by name.
@@ -171,24 +146,20 @@ impl Catalogue {
             .range((kind, tenant.to_owned(), String::new())..)
             .take_while(move |((k, t, _), _)| *k == kind && t == tenant)
             .filter_map(|((_, _, name), versions)| {
-                versions
-                    .last()
-                    .filter(|v| v.body.is_some())
-                    .map(|v| (name.as_str(), v))
+                versions.last().filter(|v| v.body.is_some()).map(|v| (name.as_str(), v))
             })
     }
 
     /// The newest versions of one kind, of every tenant: `(tenant, name, version)`.
     pub fn every(&self, kind: DefinitionKind) -> impl Iterator<Item = (&str, &str, &Version)> {
-        self.versions
-            .iter()
-            .filter(move |((k, _, _), _)| *k == kind)
-            .filter_map(|((_, tenant, name), versions)| {
+        self.versions.iter().filter(move |((k, _, _), _)| *k == kind).filter_map(
+            |((_, tenant, name), versions)| {
                 versions
                     .last()
                     .filter(|v| v.body.is_some())
                     .map(|v| (tenant.as_str(), name.as_str(), v))
-            })
+            },
+        )
     }
 }
 
@@ -212,28 +183,13 @@ mod tests {
     #[test]
     fn first_proposal_in_the_log_wins() {
         let mut catalogue = Catalogue::default();
-        assert_eq!(
-            catalogue.apply(proposal(0, Some("a"))),
-            Outcome::Accepted(1)
-        );
-        assert_eq!(
-            catalogue.apply(proposal(0, Some("b"))),
-            Outcome::Conflict(1)
-        );
-        assert_eq!(
-            catalogue.apply(proposal(1, Some("c"))),
-            Outcome::Accepted(2)
-        );
+        assert_eq!(catalogue.apply(proposal(0, Some("a"))), Outcome::Accepted(1));
+        assert_eq!(catalogue.apply(proposal(0, Some("b"))), Outcome::Conflict(1));
+        assert_eq!(catalogue.apply(proposal(1, Some("c"))), Outcome::Accepted(2));
         let body = |v: Option<&Version>| v.and_then(|v| v.body.clone());
         let kind = DefinitionKind::Model;
-        assert_eq!(
-            body(catalogue.newest(kind, "default", "fast")).as_deref(),
-            Some("c")
-        );
-        assert_eq!(
-            body(catalogue.version(kind, "default", "fast", 1)).as_deref(),
-            Some("a")
-        );
+        assert_eq!(body(catalogue.newest(kind, "default", "fast")).as_deref(), Some("c"));
+        assert_eq!(body(catalogue.version(kind, "default", "fast", 1)).as_deref(), Some("a"));
     }
 
     #[test]
@@ -244,9 +200,6 @@ mod tests {
         let kind = DefinitionKind::Model;
         assert!(catalogue.newest(kind, "default", "fast").is_none());
         assert!(catalogue.version(kind, "default", "fast", 1).is_some());
-        assert_eq!(
-            catalogue.apply(proposal(2, Some("b"))),
-            Outcome::Accepted(3)
-        );
+        assert_eq!(catalogue.apply(proposal(2, Some("b"))), Outcome::Accepted(3));
     }
 }

@@ -83,10 +83,7 @@ impl EventType {
     /// Whether nothing comes after it.
     #[must_use]
     pub fn is_terminal(self) -> bool {
-        matches!(
-            self,
-            Self::Succeeded | Self::Failed | Self::Cancelled | Self::TimedOut
-        )
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::TimedOut)
     }
 }
 
@@ -128,10 +125,7 @@ impl ExecutionEvent {
     /// Its place among the events of its execution.
     #[must_use]
     pub fn position(&self) -> Position {
-        Position {
-            generation: self.generation,
-            number: self.number,
-        }
+        Position { generation: self.generation, number: self.number }
     }
 }
 

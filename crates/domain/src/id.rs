@@ -10,11 +10,7 @@ fn namespace() -> Uuid {
 /// The id of what `parent` asks for at `step` for the `attempt`-th time (counted from 1).
 #[must_use]
 pub fn derived(parent: &str, step: &str, attempt: i32) -> String {
-    Uuid::new_v5(
-        &namespace(),
-        format!("{parent}\u{0}{step}\u{0}{attempt}").as_bytes(),
-    )
-    .to_string()
+    Uuid::new_v5(&namespace(), format!("{parent}\u{0}{step}\u{0}{attempt}").as_bytes()).to_string()
 }
 
 /// The longest id that a request may carry, in bytes: it is a record key, a row key and part of a URL.

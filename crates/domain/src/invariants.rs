@@ -152,7 +152,8 @@ fn gapless_numbers(history: &History) -> Result<(), String> {
     for (id, events) in as_clients_see(&history.events) {
         for (nth, event) in (1..).zip(&events) {
             if event.number != nth {
-                let positions: Vec<Position> = events.iter().map(ExecutionEvent::position).collect();
+                let positions: Vec<Position> =
+                    events.iter().map(ExecutionEvent::position).collect();
                 return Err(format!("{id} has the positions {positions:?}"));
             }
         }

@@ -7,11 +7,7 @@
 /// `serde_json::Error` counts them: columns in bytes). Empty: the whole text.
 #[must_use]
 pub fn path_at(text: &str, line: usize, column: usize) -> String {
-    let before: usize = text
-        .split_inclusive('\n')
-        .take(line.saturating_sub(1))
-        .map(str::len)
-        .sum();
+    let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     path_at_byte(text, before.saturating_add(column))
 }
 
@@ -122,10 +118,7 @@ mod tests {
             (r#"{"list": [{"n": 1}, {"n": 300}]}"#, "list[1].n"),
             (r#"{"list": [{"n": 1}, {"m": 1}]}"#, "list[1].m"),
             (r#"{"list": [{"n": 1}, {}]}"#, "list[1]"),
-            (
-                "{\n \"list\": [],\n \"one\": {\"n\": \"a\\\"b\"}\n}",
-                "one.n",
-            ),
+            ("{\n \"list\": [],\n \"one\": {\"n\": \"a\\\"b\"}\n}", "one.n"),
             (r#"{"list": [], "one": {"n": -1}, "list": []}"#, "one.n"),
             (r#"{"list": [], "two": 1}"#, "two"),
             (r#"{"one": null}"#, ""),
@@ -133,11 +126,7 @@ mod tests {
             (r#"{"list": [], "one": {"n": "#, "one.n"),
         ] {
             let error = serde_json::from_str::<Outer>(text).expect_err(text);
-            assert_eq!(
-                path_at(text, error.line(), error.column()),
-                path,
-                "{text}: {error}"
-            );
+            assert_eq!(path_at(text, error.line(), error.column()), path, "{text}: {error}");
         }
     }
 }

@@ -242,10 +242,7 @@ impl ModelCall {
         };
         let mut effects = vec![Effect::Announce(EventType::Admitted)];
         if let Some(due) = call.deadline.filter(|due| *due > now) {
-            effects.push(Effect::SetTimer {
-                timer: Timer::Deadline,
-                due,
-            });
+            effects.push(Effect::SetTimer { timer: Timer::Deadline, due });
         }
         call.start_or_hold(effects, now)
     }
@@ -297,10 +294,7 @@ impl ModelCall {
             return self.goes_on(effects);
         };
         if let Some(due) = request.not_before.filter(|due| *due > now) {
-            effects.push(Effect::SetTimer {
-                timer: Timer::Start,
-                due,
-            });
+            effects.push(Effect::SetTimer { timer: Timer::Start, due });
             self.held = Some(request);
             return self.goes_on(effects);
         }
@@ -308,10 +302,7 @@ impl ModelCall {
         let timeout = request.timeout_ms.map(|timeout| now.plus(timeout));
         if let Some(due) = timeout.filter(|end| self.deadline.is_none_or(|due| *end < due)) {
             self.deadline = Some(due);
-            effects.push(Effect::SetTimer {
-                timer: Timer::Deadline,
-                due,
-            });
+            effects.push(Effect::SetTimer { timer: Timer::Deadline, due });
         }
         effects.push(Effect::Announce(EventType::Started));
         effects.push(Effect::Want(Box::new(WantedModelCall {
@@ -334,27 +325,15 @@ impl ModelCall {
     }
 
     fn ignores(self) -> Step {
-        Step {
-            call: self,
-            effects: Vec::new(),
-            fate: Fate::Ignored,
-        }
+        Step { call: self, effects: Vec::new(), fate: Fate::Ignored }
     }
 
     fn goes_on(self, effects: Vec<Effect>) -> Step {
-        Step {
-            call: self,
-            effects,
-            fate: Fate::Kept,
-        }
+        Step { call: self, effects, fate: Fate::Kept }
     }
 
     fn ends(self, effects: Vec<Effect>, ending: Ending) -> Step {
-        Step {
-            call: self,
-            effects,
-            fate: Fate::Ended(ending),
-        }
+        Step { call: self, effects, fate: Fate::Ended(ending) }
     }
 }
 

@@ -185,10 +185,7 @@ impl Price {
             + cached * u128::from(self.cached_input.unwrap_or(self.input))
             + count(usage.output_tokens) * u128::from(self.output);
         let micros = exact.saturating_add(PER / 2) / PER;
-        Cost {
-            micros: i64::try_from(micros).unwrap_or(i64::MAX),
-            currency: self.currency.clone(),
-        }
+        Cost { micros: i64::try_from(micros).unwrap_or(i64::MAX), currency: self.currency.clone() }
     }
 }
 
@@ -270,11 +267,7 @@ pub struct Cooldown {
 
 impl Default for Cooldown {
     fn default() -> Self {
-        Self {
-            failures: 5,
-            window_ms: 60_000,
-            for_ms: 10_000,
-        }
+        Self { failures: 5, window_ms: 60_000, for_ms: 10_000 }
     }
 }
 
@@ -312,11 +305,7 @@ impl ModelDefinition {
     /// The first thing that is wrong, and its place.
     pub fn parse(json: &str) -> Result<Self, DefinitionError> {
         // Serde would take an array of the fields in order, too.
-        ensure(
-            json.trim_start().starts_with('{'),
-            "",
-            "is not a JSON object",
-        )?;
+        ensure(json.trim_start().starts_with('{'), "", "is not a JSON object")?;
         let definition: Self = serde_json::from_str(json).map_err(|error| {
             let text = error.to_string();
             DefinitionError {
@@ -360,27 +349,15 @@ impl ModelDefinition {
     /// The first thing that is wrong, and its place.
     pub fn check(&self) -> Result<(), DefinitionError> {
         ensure(!self.deployments.is_empty(), "deployments", "has none")?;
-        ensure(
-            self.deployments.len() <= MAX_DEPLOYMENTS,
-            "deployments",
-            "are more than 64",
-        )?;
+        ensure(self.deployments.len() <= MAX_DEPLOYMENTS, "deployments", "are more than 64")?;
         let mut names = BTreeSet::new();
         for (i, deployment) in self.deployments.iter().enumerate() {
             let at = format!("deployments[{i}]");
             deployment.check(&at)?;
-            ensure(
-                names.insert(&deployment.name),
-                &format!("{at}.name"),
-                "is used twice",
-            )?;
+            ensure(names.insert(&deployment.name), &format!("{at}.name"), "is used twice")?;
         }
         let tries = self.retry.max_tries;
-        ensure(
-            (1..=MAX_TRIES).contains(&tries),
-            "retry.max_tries",
-            "is not from 1 to 20",
-        )?;
+        ensure((1..=MAX_TRIES).contains(&tries), "retry.max_tries", "is not from 1 to 20")?;
         for (path, ms) in [
             ("retry.base_backoff_ms", self.retry.base_backoff_ms),
             ("retry.max_backoff_ms", self.retry.max_backoff_ms),
@@ -390,11 +367,7 @@ impl ModelDefinition {
         ] {
             ensure(ms <= MAX_MS, path, "is more than a day")?;
         }
-        ensure(
-            self.cooldown.failures <= 1_000,
-            "cooldown.failures",
-            "is more than 1,000",
-        )?;
+        ensure(self.cooldown.failures <= 1_000, "cooldown.failures", "is more than 1,000")?;
         ensure(
             self.cooldown.failures >= 1,
             "cooldown.failures",
@@ -403,17 +376,10 @@ impl ModelDefinition {
         for (path, ms) in [
             ("timeouts.connect_ms", self.timeouts.connect_ms),
             ("timeouts.first_token_ms", self.timeouts.first_token_ms),
-            (
-                "timeouts.between_tokens_ms",
-                self.timeouts.between_tokens_ms,
-            ),
+            ("timeouts.between_tokens_ms", self.timeouts.between_tokens_ms),
             ("timeouts.total_ms", self.timeouts.total_ms),
         ] {
-            ensure(
-                (1..=MAX_MS).contains(&ms),
-                path,
-                "is not from 1 ms to a day",
-            )?;
+            ensure((1..=MAX_MS).contains(&ms), path, "is not from 1 ms to a day")?;
         }
         for (list, aliases) in [
             ("general", &self.fallbacks.general),
@@ -421,11 +387,7 @@ impl ModelDefinition {
             ("content_policy", &self.fallbacks.content_policy),
         ] {
             for (i, alias) in aliases.iter().enumerate() {
-                ensure(
-                    !alias.is_empty(),
-                    &format!("fallbacks.{list}[{i}]"),
-                    "is empty",
-                )?;
+                ensure(!alias.is_empty(), &format!("fallbacks.{list}[{i}]"), "is empty")?;
             }
         }
         Ok(())
@@ -436,11 +398,7 @@ impl Deployment {
     fn check(&self, at: &str) -> Result<(), DefinitionError> {
         let place = |field: &str| format!("{at}.{field}");
         ensure(!self.name.is_empty(), &place("name"), "is empty")?;
-        ensure(
-            self.name.len() <= 128,
-            &place("name"),
-            "is longer than 128 bytes",
-        )?;
+        ensure(self.name.len() <= 128, &place("name"), "is longer than 128 bytes")?;
         ensure(
             !self.name.chars().any(char::is_control),
             &place("name"),
@@ -465,11 +423,7 @@ impl Deployment {
                 "is not the name of an environment variable",
             )?,
             Some(KeyReference::File(path)) => {
-                ensure(
-                    path.starts_with('/'),
-                    &place("key.file"),
-                    "is not an absolute path",
-                )?;
+                ensure(path.starts_with('/'), &place("key.file"), "is not an absolute path")?;
             }
             None => {}
         }
@@ -482,17 +436,11 @@ impl Deployment {
             let place = format!("{at}.headers.{name}");
             ensure(is_header_name(name), &place, "is not a header name")?;
             ensure(
-                value
-                    .bytes()
-                    .all(|b| b == b'\t' || (0x20..0x7f).contains(&b)),
+                value.bytes().all(|b| b == b'\t' || (0x20..0x7f).contains(&b)),
                 &place,
                 "has a character that headers can't carry",
             )?;
-            ensure(
-                !is_reserved_header(name),
-                &place,
-                "is set by the driver itself",
-            )?;
+            ensure(!is_reserved_header(name), &place, "is set by the driver itself")?;
         }
         if let Some(script) = &self.script {
             let scripted = self.provider == Provider::Scripted;
@@ -529,16 +477,8 @@ impl Price {
 fn check_script(script: &Script, at: &str) -> Result<(), DefinitionError> {
     for (i, rule) in script.rules.iter().enumerate() {
         let at = format!("{at}.rules[{i}]");
-        ensure(
-            rule.tokens_per_second != Some(0),
-            &format!("{at}.tokens_per_second"),
-            "is 0",
-        )?;
-        ensure(
-            rule.latency_ms <= MAX_MS,
-            &format!("{at}.latency_ms"),
-            "is more than a day",
-        )?;
+        ensure(rule.tokens_per_second != Some(0), &format!("{at}.tokens_per_second"), "is 0")?;
+        ensure(rule.latency_ms <= MAX_MS, &format!("{at}.latency_ms"), "is more than a day")?;
         if let Some(slow) = &rule.slow {
             ensure(slow.every >= 1, &format!("{at}.slow.every"), "is 0")?;
             ensure(
@@ -555,11 +495,7 @@ fn check_script(script: &Script, at: &str) -> Result<(), DefinitionError> {
                 continue;
             };
             let place = format!("{at}.fault.kind.status");
-            ensure(
-                (200..=599).contains(status),
-                &place,
-                "is not an HTTP status",
-            )?;
+            ensure((200..=599).contains(status), &place, "is not an HTTP status")?;
         }
     }
     Ok(())
@@ -590,9 +526,7 @@ fn check_url(url: &str) -> Result<(), &'static str> {
 /// RFC 9110: a header name is a token.
 fn is_header_name(name: &str) -> bool {
     !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 /// Headers that the driver sets, or whose value would be a secret in a readable definition.
@@ -609,19 +543,14 @@ fn is_reserved_header(name: &str) -> bool {
         "idempotency-key",
         "accept",
     ];
-    RESERVED
-        .iter()
-        .any(|reserved| name.eq_ignore_ascii_case(reserved))
+    RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved))
 }
 
 fn ensure(holds: bool, path: &str, problem: &str) -> Result<(), DefinitionError> {
     if holds {
         return Ok(());
     }
-    Err(DefinitionError {
-        path: path.to_owned(),
-        problem: problem.to_owned(),
-    })
+    Err(DefinitionError { path: path.to_owned(), problem: problem.to_owned() })
 }
 
 #[cfg(test)]

@@ -24,13 +24,8 @@ pub(crate) fn decode<T: DeserializeOwned>(
     bytes: &[u8],
 ) -> Result<T, StoreError> {
     match bytes.split_first() {
-        Some((&VERSION, json)) => {
-            serde_json::from_slice(json).map_err(|source| StoreError::Damaged {
-                table,
-                key: key(),
-                source,
-            })
-        }
+        Some((&VERSION, json)) => serde_json::from_slice(json)
+            .map_err(|source| StoreError::Damaged { table, key: key(), source }),
         other => Err(StoreError::Version {
             table,
             key: key(),
@@ -45,17 +40,12 @@ mod tests {
     use super::*;
 
     fn failure(bytes: &[u8]) -> String {
-        decode::<i64>("events", || "default/e1/1".into(), bytes)
-            .unwrap_err()
-            .to_string()
+        decode::<i64>("events", || "default/e1/1".into(), bytes).unwrap_err().to_string()
     }
 
     #[test]
     fn unknown_version_and_damage_name_the_row() {
-        assert_eq!(
-            decode::<i64>("events", String::new, &encode(&7_i64)).unwrap(),
-            7
-        );
+        assert_eq!(decode::<i64>("events", String::new, &encode(&7_i64)).unwrap(), 7);
         assert_eq!(
             failure(&[2, b'7']),
             "row default/e1/1 of table events has version 2, and this program reads up to 1"
@@ -64,9 +54,6 @@ mod tests {
             failure(&[]),
             "row default/e1/1 of table events has version none, and this program reads up to 1"
         );
-        assert_eq!(
-            failure(&[1, b'{']),
-            "row default/e1/1 of table events is damaged"
-        );
+        assert_eq!(failure(&[1, b'{']), "row default/e1/1 of table events is damaged");
     }
 }

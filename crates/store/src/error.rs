@@ -69,9 +69,6 @@ impl StoreError {
         operation: &'static str,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::Backend {
-            operation,
-            source: source.into(),
-        }
+        Self::Backend { operation, source: source.into() }
     }
 }

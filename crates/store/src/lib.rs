@@ -51,11 +51,7 @@ pub trait Store: Send + Sync {
 
     /// Writes events only. See [`Store::archive`].
     async fn apply_events(&self, events: &[ExecutionEvent]) -> Result<(), StoreError> {
-        self.archive(Batch {
-            events: events.to_vec(),
-            ..Batch::default()
-        })
-        .await
+        self.archive(Batch { events: events.to_vec(), ..Batch::default() }).await
     }
 
     /// Writes one event. See [`Store::archive`].
@@ -99,11 +95,7 @@ pub trait Store: Send + Sync {
 
     /// Writes execution-log rows only. See [`Store::archive`].
     async fn append_log_rows(&self, rows: &[ExecutionLogRecord]) -> Result<(), StoreError> {
-        self.archive(Batch {
-            rows: rows.to_vec(),
-            ..Batch::default()
-        })
-        .await
+        self.archive(Batch { rows: rows.to_vec(), ..Batch::default() }).await
     }
 
     /// The next offset to read of a topic's partition; `None`: nothing of it was archived.

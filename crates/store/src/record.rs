@@ -91,10 +91,7 @@ impl Status {
     /// Whether it will never change again.
     #[must_use]
     pub fn is_terminal(self) -> bool {
-        matches!(
-            self,
-            Self::Succeeded | Self::Failed | Self::Cancelled | Self::TimedOut
-        )
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::TimedOut)
     }
 
     /// The status that an event leads to.
@@ -227,10 +224,7 @@ impl Cursor {
     /// The place after the execution `id`, created at `created`.
     #[must_use]
     pub fn after(created: Millis, id: impl Into<String>) -> Self {
-        Self {
-            created,
-            id: id.into(),
-        }
+        Self { created, id: id.into() }
     }
 
     /// When the last execution before the cursor was created.
@@ -260,16 +254,9 @@ impl Cursor {
             .map_err(|_| StoreError::Cursor)?;
         let (created, id) = bytes.split_first_chunk::<8>().ok_or(StoreError::Cursor)?;
         let id = String::from_utf8(id.to_vec()).map_err(|_| StoreError::Cursor)?;
-        let cursor = Self {
-            created: Millis(i64::from_be_bytes(*created)),
-            id,
-        };
+        let cursor = Self { created: Millis(i64::from_be_bytes(*created)), id };
         // One text per place: signs and capitals that the number parser lets through are not ours.
-        if cursor.to_string() == text {
-            Ok(cursor)
-        } else {
-            Err(StoreError::Cursor)
-        }
+        if cursor.to_string() == text { Ok(cursor) } else { Err(StoreError::Cursor) }
     }
 }
 
@@ -286,12 +273,7 @@ mod tests {
 
     #[test]
     fn cursor_reads_back_what_it_wrote_and_nothing_else() {
-        for (created, id) in [
-            (0, ""),
-            (-1, "a"),
-            (i64::MAX, "é/1"),
-            (1_700_000_000_000, "x"),
-        ] {
+        for (created, id) in [(0, ""), (-1, "a"), (i64::MAX, "é/1"), (1_700_000_000_000, "x")] {
             let cursor = Cursor::after(Millis(created), id);
             assert_eq!(Cursor::parse(&cursor.to_string()).unwrap(), cursor);
         }
@@ -306,10 +288,7 @@ mod tests {
             "0000000000000000ff",
             &long,
         ] {
-            assert!(
-                matches!(Cursor::parse(text), Err(StoreError::Cursor)),
-                "{text}"
-            );
+            assert!(matches!(Cursor::parse(text), Err(StoreError::Cursor)), "{text}");
         }
     }
 

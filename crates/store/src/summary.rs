@@ -87,23 +87,10 @@ impl Summary {
 
     /// Takes in a request.
     pub(crate) fn accept(&mut self, accepted: AcceptedExecution) {
-        let AcceptedExecution {
-            definition,
-            request_time,
-            labels,
-            ..
-        } = accepted;
+        let AcceptedExecution { definition, request_time, labels, .. } = accepted;
         self.seen_at(request_time);
-        let accepted = Accepted {
-            request_time,
-            definition,
-            labels,
-        };
-        if self
-            .accepted
-            .as_ref()
-            .is_none_or(|stands| accepted < *stands)
-        {
+        let accepted = Accepted { request_time, definition, labels };
+        if self.accepted.as_ref().is_none_or(|stands| accepted < *stands) {
             self.accepted = Some(accepted);
         }
     }
@@ -113,18 +100,9 @@ impl Summary {
         self.seen_at(event.time);
         let position = event.position();
         let status = Status::after(event.event_type);
-        if self
-            .latest
-            .as_ref()
-            .is_none_or(|stands| position > stands.position)
-        {
+        if self.latest.as_ref().is_none_or(|stands| position > stands.position) {
             let parent_id = event.parent_id.clone();
-            self.latest = Some(Latest {
-                position,
-                status,
-                time: event.time,
-                parent_id,
-            });
+            self.latest = Some(Latest { position, status, time: event.time, parent_id });
         }
         let wins = |stands: &Ended| Ended::rank(position) > Ended::rank(stands.position);
         if status.is_terminal() && self.ended.as_ref().is_none_or(wins) {
@@ -144,10 +122,7 @@ impl Summary {
     pub(crate) fn log(&mut self, row: &ExecutionLogRecord) {
         self.seen_at(row.event_time);
         if let Some(definition) = &row.definition {
-            let logged = Logged {
-                event_time: row.event_time,
-                definition: definition.clone(),
-            };
+            let logged = Logged { event_time: row.event_time, definition: definition.clone() };
             if self.logged.as_ref().is_none_or(|stands| logged < *stands) {
                 self.logged = Some(logged);
             }
@@ -156,15 +131,7 @@ impl Summary {
 
     /// What a caller sees.
     pub(crate) fn into_execution(self, tenant: &str, id: &str) -> Execution {
-        let Self {
-            kind,
-            created,
-            accepted,
-            logged,
-            latest,
-            ended,
-            ..
-        } = self;
+        let Self { kind, created, accepted, logged, latest, ended, .. } = self;
         let generation = latest.as_ref().map(|latest| latest.position.generation);
         // An ending of an older generation was replaced together with what led to it.
         let ended = ended.filter(|ended| Some(ended.position.generation) == generation);
@@ -173,9 +140,8 @@ impl Summary {
             (None, Some(latest)) => (latest.status, latest.time),
             (None, None) => (Status::Accepted, created),
         };
-        let (position, parent_id) = latest.map_or((None, None), |latest| {
-            (Some(latest.position), latest.parent_id)
-        });
+        let (position, parent_id) =
+            latest.map_or((None, None), |latest| (Some(latest.position), latest.parent_id));
         let (definition, labels) = accepted.map_or((None, BTreeMap::new()), |accepted| {
             (Some(accepted.definition), accepted.labels)
         });

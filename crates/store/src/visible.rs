@@ -12,9 +12,7 @@ pub(crate) struct Visible {
 impl Visible {
     /// From the first event on.
     pub(crate) fn from_start() -> Self {
-        Self {
-            generation: i32::MIN,
-        }
+        Self { generation: i32::MIN }
     }
 
     /// From behind an event of the highest generation, so that those before it needn't be walked.

@@ -30,10 +30,7 @@ pub struct Invalid {
 
 impl Invalid {
     fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            problem: problem.into(),
-        }
+        Self { path: path.into(), problem: problem.into() }
     }
 }
 
@@ -70,15 +67,9 @@ fn times(request: &ModelRequest) -> Result<(), Invalid> {
     if let Some(timeout) = request.timeout_ms
         && !(1..=MAX_TIMEOUT_MS).contains(&timeout)
     {
-        return Err(Invalid::new(
-            "timeout_ms",
-            format!("is not between 1 and {MAX_TIMEOUT_MS}"),
-        ));
+        return Err(Invalid::new("timeout_ms", format!("is not between 1 and {MAX_TIMEOUT_MS}")));
     }
-    for (path, time) in [
-        ("deadline", request.deadline),
-        ("not_before", request.not_before),
-    ] {
+    for (path, time) in [("deadline", request.deadline), ("not_before", request.not_before)] {
         if time.is_some_and(|time| time.0 < 0) {
             return Err(Invalid::new(path, "is before 1970"));
         }
@@ -99,10 +90,7 @@ fn is_json(media_type: &str) -> bool {
 
 fn body(operation: Operation, text: &str) -> Result<(), Invalid> {
     if nests_deeper_than(text, MAX_DEPTH) {
-        return Err(Invalid::new(
-            "body",
-            format!("nests deeper than {MAX_DEPTH} levels"),
-        ));
+        return Err(Invalid::new("body", format!("nests deeper than {MAX_DEPTH} levels")));
     }
     let fields = object("body", text)?;
     match operation {
@@ -112,10 +100,7 @@ fn body(operation: Operation, text: &str) -> Result<(), Invalid> {
         Operation::Rerank => {
             let query = required(&fields, "query")?;
             if !matches!(Shape::of(query), Shape::Text | Shape::Object) || is_empty(query) {
-                return Err(Invalid::new(
-                    "body.query",
-                    "is neither a text nor an object",
-                ));
+                return Err(Invalid::new("body.query", "is neither a text nor an object"));
             }
             list("body.documents", required(&fields, "documents")?).map(|_| ())
         }
@@ -123,9 +108,7 @@ fn body(operation: Operation, text: &str) -> Result<(), Invalid> {
 }
 
 fn messages(fields: &Fields<'_>) -> Result<(), Invalid> {
-    for (index, message) in list("body.messages", required(fields, "messages")?)?
-        .iter()
-        .enumerate()
+    for (index, message) in list("body.messages", required(fields, "messages")?)?.iter().enumerate()
     {
         let path = format!("body.messages[{index}]");
         let message = object(&path, message.get())?;
@@ -144,10 +127,7 @@ fn text_or_list(fields: &Fields<'_>, name: &str) -> Result<(), Invalid> {
     if is_fit {
         Ok(())
     } else {
-        Err(Invalid::new(
-            format!("body.{name}"),
-            "is not a text or a list with something in it",
-        ))
+        Err(Invalid::new(format!("body.{name}"), "is not a text or a list with something in it"))
     }
 }
 
@@ -157,14 +137,7 @@ type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The text's place is all that a message of ours may say: serde's own messages quote the value.
 fn unreadable(path: &str, error: &serde_json::Error) -> Invalid {
-    Invalid::new(
-        path,
-        format!(
-            "is not JSON: see line {} column {}",
-            error.line(),
-            error.column()
-        ),
-    )
+    Invalid::new(path, format!("is not JSON: see line {} column {}", error.line(), error.column()))
 }
 
 fn object<'a>(path: &str, text: &'a str) -> Result<Fields<'a>, Invalid> {

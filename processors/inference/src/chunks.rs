@@ -86,9 +86,7 @@ impl<'a> Chunks<'a> {
 
     fn coalescer(&self) -> MutexGuard<'_, Coalescer> {
         // A panic within it leaves at worst a piece unsent.
-        self.coalescer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.coalescer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Milliseconds since the call began.
@@ -97,14 +95,7 @@ impl<'a> Chunks<'a> {
     }
 
     fn send(&self, pieces: Vec<Piece>) {
-        for Piece {
-            attempt,
-            index,
-            kind,
-            choice,
-            text,
-        } in pieces
-        {
+        for Piece { attempt, index, kind, choice, text } in pieces {
             let bytes = text.len();
             let chunk = Chunk {
                 execution_id: self.running.entity.clone(),
@@ -118,8 +109,7 @@ impl<'a> Chunks<'a> {
             };
             match self.ids.frame(&chunk) {
                 Ok(value) => {
-                    self.deltas
-                        .send(&self.running.entity, value, self.headers(&chunk));
+                    self.deltas.send(&self.running.entity, value, self.headers(&chunk));
                     metrics::chunk_sent(bytes);
                 }
                 Err(error) => {
@@ -135,20 +125,11 @@ impl<'a> Chunks<'a> {
     }
 
     fn headers(&self, chunk: &Chunk) -> Headers {
-        let Chunk {
-            execution_id,
-            fence,
-            attempt,
-            index,
-            ..
-        } = chunk;
+        let Chunk { execution_id, fence, attempt, index, .. } = chunk;
         let text = |name: &str, value: String| (name.to_owned(), Bytes::from(value));
         let mut headers = vec![
             text(wire::SPEC_VERSION, "1.0".into()),
-            text(
-                wire::ID,
-                format!("{execution_id}/{fence}/{attempt}/{index}"),
-            ),
+            text(wire::ID, format!("{execution_id}/{fence}/{attempt}/{index}")),
             // Without a partition and an offset: no fold put it out, so there are no copies to detect.
             text(wire::SOURCE, format!("/{}", Topic::Log(Kind::Model).name())),
             text(wire::TYPE, <Chunk as Record>::NAME.into()),
@@ -202,55 +183,32 @@ mod tests {
 
     impl Deltas for Sent {
         fn send(&self, key: &str, value: Vec<u8>, headers: Headers) {
-            self.0
-                .lock()
-                .unwrap()
-                .push((key.to_owned(), value, headers));
+            self.0.lock().unwrap().push((key.to_owned(), value, headers));
         }
     }
 
     impl Sent {
         fn chunks(&self, ids: &Ids) -> Vec<Chunk> {
-            self.0
-                .lock()
-                .unwrap()
-                .iter()
-                .map(|(_, value, _)| ids.read(value).unwrap())
-                .collect()
+            self.0.lock().unwrap().iter().map(|(_, value, _)| ids.read(value).unwrap()).collect()
         }
 
         fn texts(&self, ids: &Ids) -> Vec<String> {
-            self.chunks(ids)
-                .into_iter()
-                .map(|chunk| chunk.text)
-                .collect()
+            self.chunks(ids).into_iter().map(|chunk| chunk.text).collect()
         }
     }
 
     fn call() -> WantedModelCall {
         let mut request = ModelRequest::new("call-1", "fast", "{}");
         request.tenant = "acme".into();
-        WantedModelCall {
-            request,
-            version: Some(1),
-            trace_parent: Some("00-a-b-01".into()),
-        }
+        WantedModelCall { request, version: Some(1), trace_parent: Some("00-a-b-01".into()) }
     }
 
     fn running() -> Running {
-        Running {
-            entity: "call-1".into(),
-            call: "call".into(),
-            fence: 42,
-        }
+        Running { entity: "call-1".into(), call: "call".into(), fence: 42 }
     }
 
     fn text(text: &str) -> Delta {
-        Delta {
-            kind: ChunkKind::Text,
-            choice: 0,
-            text: text.into(),
-        }
+        Delta { kind: ChunkKind::Text, choice: 0, text: text.into() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -267,11 +225,7 @@ mod tests {
             }
             assert_eq!(sent.texts(&ids), ["a"], "the first token leaves at once");
             tokio::time::sleep(Duration::from_millis(100)).await;
-            assert_eq!(
-                sent.texts(&ids),
-                ["a", "bc"],
-                "the rest needs no further token to leave"
-            );
+            assert_eq!(sent.texts(&ids), ["a", "bc"], "the rest needs no further token to leave");
             sink.delta(text("d"));
             sink.delta(text("e"));
         };
@@ -304,10 +258,7 @@ mod tests {
             .map(|chunk| (chunk.attempt, chunk.index, chunk.text))
             .collect();
         let expected = [(1, 0, "wrong"), (2, 0, "right"), (2, 1, "")];
-        assert_eq!(
-            places,
-            expected.map(|(attempt, index, text)| (attempt, index, text.into()))
-        );
+        assert_eq!(places, expected.map(|(attempt, index, text)| (attempt, index, text.into())));
     }
 
     #[tokio::test(start_paused = true)]

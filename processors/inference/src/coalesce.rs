@@ -44,21 +44,12 @@ pub(crate) struct Coalescer {
 
 impl Coalescer {
     pub(crate) fn new() -> Self {
-        Self {
-            attempt: 1,
-            index: 0,
-            waiting: Vec::new(),
-            bytes: 0,
-            last_left: None,
-        }
+        Self { attempt: 1, index: 0, waiting: Vec::new(), bytes: 0, last_left: None }
     }
 
     /// Another try begins: what waits of the one before it is worth nothing any more.
     pub(crate) fn begin(&mut self, attempt: i32) {
-        *self = Self {
-            attempt,
-            ..Self::new()
-        };
+        *self = Self { attempt, ..Self::new() };
     }
 
     /// Takes in a delta; returns what leaves now.
@@ -68,11 +59,7 @@ impl Coalescer {
         }
         self.bytes += delta.text.len();
         // Within a choice the order of kinds is kept; between choices there is none to keep.
-        match self
-            .waiting
-            .iter_mut()
-            .rfind(|last| last.choice == delta.choice)
-        {
+        match self.waiting.iter_mut().rfind(|last| last.choice == delta.choice) {
             Some(last) if last.kind == delta.kind => join(last, &delta.text),
             _ => self.waiting.push(delta),
         }
@@ -89,10 +76,7 @@ impl Coalescer {
             return None;
         }
         let gap = FIRST_GAP_MS.saturating_add(self.index).min(LAST_GAP_MS);
-        Some(
-            self.last_left
-                .map_or(i64::MIN, |left| left.saturating_add(gap)),
-        )
+        Some(self.last_left.map_or(i64::MIN, |left| left.saturating_add(gap)))
     }
 
     /// Everything that waits leaves now.
@@ -127,13 +111,7 @@ impl Coalescer {
     fn number(&mut self, kind: ChunkKind, choice: i32, text: String) -> Piece {
         let index = self.index;
         self.index += 1;
-        Piece {
-            attempt: self.attempt,
-            index,
-            kind,
-            choice,
-            text,
-        }
+        Piece { attempt: self.attempt, index, kind, choice, text }
     }
 }
 
@@ -144,14 +122,7 @@ fn join(last: &mut Delta, text: &str) {
         return;
     }
     let inside = |array: &str| -> Option<String> {
-        Some(
-            array
-                .trim()
-                .strip_prefix('[')?
-                .strip_suffix(']')?
-                .trim()
-                .to_owned(),
-        )
+        Some(array.trim().strip_prefix('[')?.strip_suffix(']')?.trim().to_owned())
     };
     match (inside(&last.text), inside(text)) {
         (Some(before), Some(after)) if before.is_empty() || after.is_empty() => {

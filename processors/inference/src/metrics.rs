@@ -12,16 +12,8 @@ const REFUSALS: &str = "stepstream_inference_refusals_total";
 /// Tells the recorder what the metrics mean. Once, at start.
 pub fn describe() {
     use metrics::{Unit, describe_counter};
-    describe_counter!(
-        CHUNKS,
-        Unit::Count,
-        "chunks of token streams that were sent"
-    );
-    describe_counter!(
-        CHUNK_BYTES,
-        Unit::Bytes,
-        "text in the chunks that were sent"
-    );
+    describe_counter!(CHUNKS, Unit::Count, "chunks of token streams that were sent");
+    describe_counter!(CHUNK_BYTES, Unit::Bytes, "text in the chunks that were sent");
     describe_counter!(
         CHUNKS_UNFRAMED,
         Unit::Count,

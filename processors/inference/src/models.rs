@@ -58,10 +58,7 @@ impl Models {
     /// The models that `definitions` knows, now and later.
     #[must_use]
     pub fn new(definitions: Definitions) -> Self {
-        Self {
-            definitions,
-            parsed: RwLock::default(),
-        }
+        Self { definitions, parsed: RwLock::default() }
     }
 
     /// The version of a model that stands, for admission to pin.
@@ -71,18 +68,14 @@ impl Models {
     pub fn newest(&self, tenant: &str, alias: &str) -> Result<(i32, Arc<ModelDefinition>), Unfit> {
         let catalogue = self.definitions.snapshot();
         let Some(version) = catalogue.newest(DefinitionKind::Model, tenant, alias) else {
-            return Err(Unfit::Unknown {
-                alias: alias.to_owned(),
-            });
+            return Err(Unfit::Unknown { alias: alias.to_owned() });
         };
         let body = version.body.as_deref().unwrap_or_default();
         match self.parsed(tenant, alias, version.number, body) {
             Ok(definition) => Ok((version.number, definition)),
-            Err(error) => Err(Unfit::Broken {
-                alias: alias.to_owned(),
-                version: version.number,
-                error,
-            }),
+            Err(error) => {
+                Err(Unfit::Broken { alias: alias.to_owned(), version: version.number, error })
+            }
         }
     }
 
@@ -97,9 +90,7 @@ impl Models {
         version: i32,
     ) -> Result<(), Failure> {
         let is_here = |catalogue: &Catalogue| {
-            catalogue
-                .version(DefinitionKind::Model, tenant, alias, version)
-                .is_some()
+            catalogue.version(DefinitionKind::Model, tenant, alias, version).is_some()
         };
         let arrived = self.definitions.wait_until(is_here, CATCH_UP).await;
         arrived.map(|_catalogue| ()).ok_or_else(|| {
@@ -138,15 +129,11 @@ impl model::Definitions for Models {
         version: Option<i32>,
     ) -> Option<Arc<ModelDefinition>> {
         let Some(number) = version else {
-            return self
-                .newest(tenant, alias)
-                .ok()
-                .map(|(_, definition)| definition);
+            return self.newest(tenant, alias).ok().map(|(_, definition)| definition);
         };
         let catalogue = self.definitions.snapshot();
         let version = catalogue.version(DefinitionKind::Model, tenant, alias, number)?;
-        self.parsed(tenant, alias, number, version.body.as_deref()?)
-            .ok()
+        self.parsed(tenant, alias, number, version.body.as_deref()?).ok()
     }
 }
 
@@ -178,10 +165,7 @@ mod tests {
         let definitions = Definitions::default();
         let models = Models::new(definitions.clone());
         propose(&definitions, "acme", 0, Some(GOOD));
-        assert_eq!(
-            models.newest("acme", "fast").map(|(number, _)| number),
-            Ok(1)
-        );
+        assert_eq!(models.newest("acme", "fast").map(|(number, _)| number), Ok(1));
         propose(&definitions, "acme", 1, Some(&GOOD.replace("one", "two")));
         let (number, newest) = models.newest("acme", "fast").expect("version 2");
         assert_eq!((number, newest.deployments[0].name.as_str()), (2, "two"));
@@ -197,9 +181,7 @@ mod tests {
         let definitions = Definitions::default();
         let models = Models::new(definitions.clone());
         propose(&definitions, "acme", 0, Some(GOOD));
-        let unknown = Unfit::Unknown {
-            alias: "fast".into(),
-        };
+        let unknown = Unfit::Unknown { alias: "fast".into() };
         assert_eq!(models.newest("other", "fast").err(), Some(unknown));
         assert!(models.model("other", "fast", None).is_none());
     }
@@ -219,21 +201,10 @@ mod tests {
     fn definition_that_nobody_checked_is_refused_with_its_place() {
         let definitions = Definitions::default();
         let models = Models::new(definitions.clone());
-        propose(
-            &definitions,
-            "acme",
-            0,
-            Some(&GOOD.replace("scripted", "psychic")),
-        );
-        let failure: Failure = models
-            .newest("acme", "fast")
-            .expect_err("no provider")
-            .into();
+        propose(&definitions, "acme", 0, Some(&GOOD.replace("scripted", "psychic")));
+        let failure: Failure = models.newest("acme", "fast").expect_err("no provider").into();
         assert_eq!(failure.code, "invalid_definition");
-        assert!(
-            failure.message.contains("deployments[0].provider"),
-            "{failure}"
-        );
+        assert!(failure.message.contains("deployments[0].provider"), "{failure}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -246,10 +217,7 @@ mod tests {
         };
         let (arrived, ()) = tokio::join!(models.arrival("acme", "fast", 1), later);
         assert_eq!(arrived, Ok(()));
-        let failure = models
-            .arrival("acme", "fast", 2)
-            .await
-            .expect_err("never proposed");
+        let failure = models.arrival("acme", "fast", 2).await.expect_err("never proposed");
         assert!(failure.retryable, "{failure}");
     }
 }

@@ -35,12 +35,7 @@ impl Inference {
         deltas: Arc<dyn Deltas>,
     ) -> Self {
         let definitions: Arc<dyn model::Definitions> = models.clone();
-        Self {
-            models,
-            caller: Caller::new(calls, definitions),
-            ids,
-            deltas,
-        }
+        Self { models, caller: Caller::new(calls, definitions), ids, deltas }
     }
 }
 
@@ -91,13 +86,9 @@ impl Processor for Inference {
     }
 
     async fn call(&self, call: WantedModelCall, running: Running) -> Result<ModelOutcome, Failure> {
-        let WantedModelCall {
-            request, version, ..
-        } = &call;
+        let WantedModelCall { request, version, .. } = &call;
         if let Some(version) = version {
-            self.models
-                .arrival(&request.tenant, &request.model, *version)
-                .await?;
+            self.models.arrival(&request.tenant, &request.model, *version).await?;
         }
         if !request.stream {
             return self.caller.call(request, *version, &mut Silent).await;

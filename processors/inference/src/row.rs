@@ -13,9 +13,7 @@ use domain::topic::Kind;
 
 /// The origin that is an execution of ours; a client is none.
 pub(crate) fn asker(call: &ModelCall) -> Option<&Origin> {
-    call.origin
-        .as_ref()
-        .filter(|origin| origin.kind != OriginKind::Client)
+    call.origin.as_ref().filter(|origin| origin.kind != OriginKind::Client)
 }
 
 /// The row of an event that ends nothing.
@@ -101,9 +99,7 @@ fn trace_ids(trace_parent: &str) -> Option<(&str, &str)> {
     let (_version, trace, span) = (parts.next()?, parts.next()?, parts.next()?);
     let is_id = |text: &str, length: usize| {
         text.len() == length
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
             && text.bytes().any(|byte| byte != b'0')
     };
     (is_id(trace, 32) && is_id(span, 16)).then_some((trace, span))

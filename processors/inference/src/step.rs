@@ -28,14 +28,7 @@ pub(crate) fn step(
     let now = context.now();
     let known = context.get(ENTRY).cloned();
     match (event, known) {
-        (
-            Event::Admitted {
-                request,
-                version,
-                trace_parent,
-            },
-            None,
-        ) => {
+        (Event::Admitted { request, version, trace_parent }, None) => {
             let step = ModelCall::admit(request, version, trace_parent, now);
             carry_out(step, None, context)
         }
@@ -63,10 +56,7 @@ pub(crate) fn fail(failure: &Failure, context: &mut Context<'_, Inference>) {
         }
         // It was its very admission that failed, so all that is known of it is its name.
         None => {
-            let body = EventBody {
-                error: Some(failure.clone()),
-                ..EventBody::default()
-            };
+            let body = EventBody { error: Some(failure.clone()), ..EventBody::default() };
             context.log(row::nameless(context.entity(), context.tenant(), failure));
             context.event(EventType::Failed, body)
         }
@@ -110,21 +100,14 @@ fn carry_out(
     timer_lateness_ms: Option<i64>,
     context: &mut Context<'_, Inference>,
 ) -> Result<(), StepError> {
-    let Step {
-        call,
-        effects,
-        fate,
-    } = step;
+    let Step { call, effects, fate } = step;
     let execution = context.entity().to_owned();
     for effect in effects {
         match effect {
             Effect::Announce(event_type) => {
                 context.event(event_type, body(&call))?;
                 let row = row::progress(&call, &execution, event_type);
-                context.log(ExecutionLogRecord {
-                    timer_lateness_ms,
-                    ..row
-                });
+                context.log(ExecutionLogRecord { timer_lateness_ms, ..row });
             }
             Effect::Want(wanted) => context.want(CALL, *wanted),
             Effect::SetTimer { timer, due } => context.set_timer(timer.key(), due),
@@ -136,10 +119,7 @@ fn carry_out(
         Fate::Kept => context.put(ENTRY, call),
         Fate::Ended(ending) => {
             let row = row::ended(&call, &execution, &ending, context.now());
-            context.log(ExecutionLogRecord {
-                timer_lateness_ms,
-                ..row
-            });
+            context.log(ExecutionLogRecord { timer_lateness_ms, ..row });
             tell(call, ending, context)?;
             context.finish();
         }
@@ -170,16 +150,19 @@ fn tell(
         Ending::Failed(_) | Ending::TimedOut(_) => {}
     }
     if let Some(origin) = row::asker(&call).cloned() {
-        context.answer(Answer {
-            request_id: context.entity().to_owned(),
-            origin,
-            status,
-            output: body.data.clone().filter(|_| status == Terminal::Succeeded),
-            output_media_type: media_type,
-            failure: body.error.clone(),
-            usage: body.usage,
-            cost: body.cost.clone(),
-        }, body.trace_parent.clone())?;
+        context.answer(
+            Answer {
+                request_id: context.entity().to_owned(),
+                origin,
+                status,
+                output: body.data.clone().filter(|_| status == Terminal::Succeeded),
+                output_media_type: media_type,
+                failure: body.error.clone(),
+                usage: body.usage,
+                cost: body.cost.clone(),
+            },
+            body.trace_parent.clone(),
+        )?;
     }
     context.event(event_type, body)
 }

@@ -61,15 +61,8 @@ fn codecs_list_the_fields_of_their_schemas_in_order() {
             .collect();
         assert_eq!(fields, schema, "{name}");
     }
-    let records = types
-        .values()
-        .filter(|schema| schema["fields"].is_array())
-        .count();
-    assert_eq!(
-        listed.len(),
-        records,
-        "a record type of the schemas isn't listed here"
-    );
+    let records = types.values().filter(|schema| schema["fields"].is_array()).count();
+    assert_eq!(listed.len(), records, "a record type of the schemas isn't listed here");
 }
 
 #[test]
@@ -92,10 +85,7 @@ fn symbols_are_the_names_of_the_values_in_order() {
         assert_eq!(symbols("Kind")[index(&kind)], kind.as_str());
     }
     for kind in EventType::ALL {
-        assert_eq!(
-            symbols("EventType")[index(&kind)],
-            kind.as_str().replace('.', "_")
-        );
+        assert_eq!(symbols("EventType")[index(&kind)], kind.as_str().replace('.', "_"));
     }
     for kind in DefinitionKind::ALL {
         assert_eq!(symbols("DefinitionKind")[index(&kind)], kind.as_str());
@@ -136,10 +126,7 @@ fn schemas_are_documented_and_can_evolve() {
         match schema {
             Value::Object(object) => match object["type"].as_str().unwrap() {
                 "record" => {
-                    assert!(
-                        object["doc"].as_str().is_some_and(|doc| doc.len() > 3),
-                        "{path}"
-                    );
+                    assert!(object["doc"].as_str().is_some_and(|doc| doc.len() > 3), "{path}");
                     for field in object["fields"].as_array().unwrap() {
                         let path = format!("{path}.{}", field["name"].as_str().unwrap());
                         assert!(field["doc"].as_str().is_some_and(|d| d.len() > 3), "{path}");
@@ -156,10 +143,7 @@ fn schemas_are_documented_and_can_evolve() {
                 "enum" => {
                     assert!(object["doc"].is_string(), "{path}");
                     let default = &object["default"];
-                    assert!(
-                        object["symbols"].as_array().unwrap().contains(default),
-                        "{path}"
-                    );
+                    assert!(object["symbols"].as_array().unwrap().contains(default), "{path}");
                 }
                 "array" => check(&object["items"], path),
                 "map" => check(&object["values"], path),

@@ -10,10 +10,7 @@ use crate::values::{for_any, has_free_order, read, write};
 
 #[test]
 fn samples_are_one_of_each_record() {
-    let names: Vec<&str> = samples::all()
-        .iter()
-        .map(|sample| sample.record.name)
-        .collect();
+    let names: Vec<&str> = samples::all().iter().map(|sample| sample.record.name).collect();
     let all: Vec<&str> = ALL.iter().map(|declared| declared.name).collect();
     assert_eq!(names, all);
 }
@@ -26,17 +23,8 @@ fn our_bytes_are_those_of_apache_avro() {
             let theirs = write(&schema, &value);
             let ours = (sample.again)(&theirs)
                 .map_err(|error| TestCaseError::fail(format!("{}: {error}", sample.record.name)))?;
-            prop_assert_eq!(
-                read(&schema, &ours),
-                value.clone(),
-                "{}",
-                sample.record.name
-            );
-            prop_assert!(
-                has_free_order(&value) || ours == theirs,
-                "{}",
-                sample.record.name
-            );
+            prop_assert_eq!(read(&schema, &ours), value.clone(), "{}", sample.record.name);
+            prop_assert!(has_free_order(&value) || ours == theirs, "{}", sample.record.name);
             Ok(())
         });
     }
@@ -49,11 +37,7 @@ fn every_strict_prefix_of_a_datum_is_an_error() {
         for_any(&schema, 16, |value| {
             let datum = write(&schema, &value);
             for end in 0..datum.len() {
-                prop_assert!(
-                    (sample.again)(&datum[..end]).is_err(),
-                    "{end} of {}",
-                    datum.len()
-                );
+                prop_assert!((sample.again)(&datum[..end]).is_err(), "{end} of {}", datum.len());
             }
             Ok(())
         });
@@ -72,22 +56,14 @@ fn every_strict_prefix_of_a_foreign_frame_is_an_error() {
         assert_eq!((sample.read)(&ids, &frame).unwrap(), sample.datum);
         for end in 0..frame.len() {
             let read = (sample.read)(&ids, &frame[..end]);
-            assert!(
-                read.is_err(),
-                "{}: {end} of {}",
-                sample.record.name,
-                frame.len()
-            );
+            assert!(read.is_err(), "{}: {end} of {}", sample.record.name, frame.len());
         }
     }
 }
 
 #[test]
 fn damaged_bytes_never_panic() {
-    let config = ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     let samples = samples::all();
     proptest!(config, |(
         which in 0..samples.len(),
@@ -113,11 +89,7 @@ fn commands_are_written_as_their_records() {
     let (id, tenant) = (String::from("c-1"), String::from("acme"));
     let word = String::from("word");
     for payload in [None, Some(String::from("{}"))] {
-        let command = |order| Command {
-            id: id.clone(),
-            tenant: tenant.clone(),
-            order,
-        };
+        let command = |order| Command { id: id.clone(), tenant: tenant.clone(), order };
         let check = |order: Order, name: &str, record: Vec<u8>, back: Command| {
             let fact = Fact::Command(command(order));
             let mut datum = Vec::new();
@@ -130,24 +102,12 @@ fn commands_are_written_as_their_records() {
             record.encode(&mut out);
             out
         }
-        let cancel = Cancel {
-            id: id.clone(),
-            tenant: tenant.clone(),
-            reason: payload.clone(),
-        };
-        let order = Order::Cancel {
-            reason: payload.clone(),
-        };
+        let cancel = Cancel { id: id.clone(), tenant: tenant.clone(), reason: payload.clone() };
+        let order = Order::Cancel { reason: payload.clone() };
         check(order, Cancel::NAME, datum(&cancel), cancel.into());
-        let pause = Pause {
-            id: id.clone(),
-            tenant: tenant.clone(),
-        };
+        let pause = Pause { id: id.clone(), tenant: tenant.clone() };
         check(Order::Pause, Pause::NAME, datum(&pause), pause.into());
-        let resume = Resume {
-            id: id.clone(),
-            tenant: tenant.clone(),
-        };
+        let resume = Resume { id: id.clone(), tenant: tenant.clone() };
         check(Order::Resume, Resume::NAME, datum(&resume), resume.into());
         let signal = Signal {
             id: id.clone(),
@@ -155,10 +115,7 @@ fn commands_are_written_as_their_records() {
             name: word.clone(),
             payload: payload.clone(),
         };
-        let order = Order::Signal {
-            name: word.clone(),
-            payload: payload.clone(),
-        };
+        let order = Order::Signal { name: word.clone(), payload: payload.clone() };
         check(order, Signal::NAME, datum(&signal), signal.into());
         let callback = Callback {
             id: id.clone(),
@@ -166,10 +123,7 @@ fn commands_are_written_as_their_records() {
             token: word.clone(),
             payload: payload.clone(),
         };
-        let order = Order::Callback {
-            token: word.clone(),
-            payload,
-        };
+        let order = Order::Callback { token: word.clone(), payload };
         check(order, Callback::NAME, datum(&callback), callback.into());
     }
 }

@@ -31,14 +31,9 @@ pub(crate) fn with_added_fields(schema: &str) -> String {
 /// The sample as a writer of [`with_added_fields`] writes it.
 pub(crate) fn frame_with_added_fields(id: u32, schema: &Schema, sample: &Sample) -> Vec<u8> {
     let ours = Schema::parse_str(sample.record.schema).unwrap();
-    let Value::Record(mut fields) = read(&ours, &sample.datum) else {
-        panic!("a record")
-    };
+    let Value::Record(mut fields) = read(&ours, &sample.datum) else { panic!("a record") };
     let note = Value::Union(1, Box::new(Value::String("n".into())));
-    let item = Value::Record(vec![
-        ("score".into(), Value::Double(0.5)),
-        ("note".into(), note),
-    ]);
+    let item = Value::Record(vec![("score".into(), Value::Double(0.5)), ("note".into(), note)]);
     fields.insert(0, ("added_first".into(), Value::Array(vec![item])));
     fields.push(("added_last".into(), Value::String("z".into())));
     frame(id, &write(schema, &Value::Record(fields)))
@@ -52,12 +47,7 @@ fn newer_writers_added_fields_are_passed_over() {
         ids.learn(900, &added).unwrap();
         let schema = Schema::parse_str(&added).unwrap();
         let frame = frame_with_added_fields(900, &schema, &sample);
-        assert_eq!(
-            (sample.read)(&ids, &frame).unwrap(),
-            sample.datum,
-            "{}",
-            sample.record.name
-        );
+        assert_eq!((sample.read)(&ids, &frame).unwrap(), sample.datum, "{}", sample.record.name);
         assert_eq!(*ids.name_of(&frame).unwrap(), *sample.record.name);
     }
 }
@@ -95,10 +85,7 @@ fn narrow() -> serde_json::Value {
 /// A narrow schema with one more field, and a frame of it.
 fn narrow_with(kind: serde_json::Value, name: &str, value: Value) -> (String, Vec<u8>) {
     let mut schema = narrow();
-    schema["fields"]
-        .as_array_mut()
-        .unwrap()
-        .push(json!({"name": name, "type": kind}));
+    schema["fields"].as_array_mut().unwrap().push(json!({"name": name, "type": kind}));
     let text = schema.to_string();
     let fields = vec![
         ("model".into(), Value::String("fast".into())),
@@ -119,10 +106,7 @@ fn upstream_may_leave_out_everything_that_has_a_default() {
             json!("int"),
             "timeout_ms",
             Value::Int(5),
-            ModelRequest {
-                timeout_ms: Some(5),
-                ..ModelRequest::new("canary-4711", "fast", "{}")
-            },
+            ModelRequest { timeout_ms: Some(5), ..ModelRequest::new("canary-4711", "fast", "{}") },
         ),
         (
             json!("string"),
@@ -155,10 +139,7 @@ fn symbol_of_a_newer_writer_is_refused_where_misreading_would_do_harm() {
         ReadError::Malformed {
             record: ModelRequest::NAME.into(),
             field: "operation".into(),
-            problem: Problem::Symbol {
-                name: "Operation".into(),
-                index: 0
-            },
+            problem: Problem::Symbol { name: "Operation".into(), index: 0 },
         }
     );
     assert_eq!(error.code(), "malformed");
@@ -166,21 +147,14 @@ fn symbol_of_a_newer_writer_is_refused_where_misreading_would_do_harm() {
 
 #[test]
 fn error_class_of_a_newer_writer_reads_as_internal() {
-    let failed = Failed {
-        call: "c".into(),
-        attempt: 1,
-        fence: 2,
-        failure: samples::failure(),
-    };
+    let failed = Failed { call: "c".into(), attempt: 1, fence: 2, failure: samples::failure() };
     let text = Failed::SCHEMA.replace(r#""rate_limited""#, r#""quota""#);
     assert_ne!(text, Failed::SCHEMA);
     let ids = Ids::for_tests();
     ids.learn(900, &text).unwrap();
     let mut datum = Vec::new();
     failed.encode(&mut datum);
-    let Fact::Failed(read) = ids.read_fact(&frame(900, &datum)).unwrap() else {
-        panic!("failed")
-    };
+    let Fact::Failed(read) = ids.read_fact(&frame(900, &datum)).unwrap() else { panic!("failed") };
     assert_eq!(read.failure.class, ErrorClass::Internal);
     assert_eq!(read.failure.code, failed.failure.code);
 }
@@ -200,10 +174,7 @@ fn another_unit_of_time_is_refused_and_the_field_is_named() {
             problem: Problem::Unresolvable,
         }
     );
-    assert!(
-        !format!("{error} {error:?}").contains("canary-4711"),
-        "quotes a value: {error}"
-    );
+    assert!(!format!("{error} {error:?}").contains("canary-4711"), "quotes a value: {error}");
 }
 
 #[test]
@@ -215,16 +186,11 @@ fn schema_that_cannot_be_read_as_ours_is_refused_by_name() {
         fields.push(json!({"name": field, "type": kind}));
         let ids = Ids::for_tests();
         let refused = ids.learn(900, &schema.to_string()).unwrap_err();
-        let SchemaRefused::Incompatible { record, why } = &refused else {
-            panic!("{refused:?}")
-        };
+        let SchemaRefused::Incompatible { record, why } = &refused else { panic!("{refused:?}") };
         assert_eq!(record, ModelRequest::NAME);
         assert!(why.contains(field), "{why}");
         let read = ids.read::<ModelRequest>(&frame(900, &[2, 97]));
-        assert_eq!(
-            read,
-            Err(ReadError::RefusedSchema(900, refused.to_string().into()))
-        );
+        assert_eq!(read, Err(ReadError::RefusedSchema(900, refused.to_string().into())));
     }
 }
 
@@ -244,14 +210,7 @@ fn every_schema_of_ours_is_recognised_as_ours() {
     let ids = Ids::new();
     for (id, sample) in (1..).zip(samples::all()) {
         ids.learn(id, sample.record.schema).unwrap();
-        assert_eq!(
-            (sample.read)(&ids, &frame(id, &sample.datum)),
-            Ok(sample.datum)
-        );
+        assert_eq!((sample.read)(&ids, &frame(id, &sample.datum)), Ok(sample.datum));
     }
-    assert_eq!(
-        ids.missing().len(),
-        ALL.len(),
-        "learning an id doesn't make it the one we write"
-    );
+    assert_eq!(ids.missing().len(), ALL.len(), "learning an id doesn't make it the one we write");
 }

@@ -29,10 +29,7 @@ fn facts_come_back_as_they_were_framed() {
         Fact::Admitted(samples::admitted()),
         Fact::Rejected(samples::rejected()),
         Fact::Answer(samples::answer()),
-        Fact::TakenOver(TakenOver {
-            owner: "o".into(),
-            program: "p".into(),
-        }),
+        Fact::TakenOver(TakenOver { owner: "o".into(), program: "p".into() }),
     ] {
         let framed = ids.frame_fact(&fact).unwrap();
         assert_eq!(other.read_fact(&framed), Ok(fact));
@@ -44,10 +41,7 @@ fn every_fact_is_read_by_its_record() {
     let ids = Ids::for_tests();
     let all = samples::all();
     for name in subjects::LOG {
-        let sample = all
-            .iter()
-            .find(|sample| sample.record.name == *name)
-            .unwrap();
+        let sample = all.iter().find(|sample| sample.record.name == *name).unwrap();
         let framed = frame(ids.id_of(name).unwrap(), &sample.datum);
         let fact = ids.read_fact(&framed).unwrap();
         assert_eq!(schemas::fact::name(&fact), *name);
@@ -63,19 +57,12 @@ fn framing_errors_name_what_is_wrong() {
     let request = ids.id_of(ModelRequest::NAME).unwrap();
     let mut trailing = ids.frame(&samples::model_request()).unwrap();
     trailing.push(7);
-    let strange = || ReadError::WrongRecord {
-        expected: ModelRequest::NAME,
-        found: "a.B".into(),
-    };
+    let strange = || ReadError::WrongRecord { expected: ModelRequest::NAME, found: "a.B".into() };
     for (bytes, expected, code) in [
         (vec![], ReadError::TooShort, "bad_framing"),
         (vec![0, 0, 0, 0], ReadError::TooShort, "bad_framing"),
         (vec![b'{', b'}'], ReadError::BadMagic(b'{'), "bad_framing"),
-        (
-            frame(499, &[]),
-            ReadError::UnknownSchema(499),
-            "unknown_schema",
-        ),
+        (frame(499, &[]), ReadError::UnknownSchema(499), "unknown_schema"),
         (frame(500, &[]), strange(), "wrong_record"),
         (
             frame(501, &[]),
@@ -84,10 +71,7 @@ fn framing_errors_name_what_is_wrong() {
         ),
         (
             trailing,
-            ReadError::TrailingBytes {
-                record: ModelRequest::NAME.into(),
-                count: 1,
-            },
+            ReadError::TrailingBytes { record: ModelRequest::NAME.into(), count: 1 },
             "trailing_bytes",
         ),
     ] {
@@ -95,10 +79,7 @@ fn framing_errors_name_what_is_wrong() {
         assert_eq!((&error, error.code()), (&expected, code));
     }
     let request = frame(request, &[]);
-    assert!(matches!(
-        ids.read_fact(&request),
-        Err(ReadError::WrongRecord { .. })
-    ));
+    assert!(matches!(ids.read_fact(&request), Err(ReadError::WrongRecord { .. })));
 }
 
 #[test]
@@ -108,18 +89,11 @@ fn unknown_id_reads_once_it_is_learned() {
     let id = schemas::schema_id(&framed).unwrap();
     assert_eq!(ids.name_of(&framed), Err(ReadError::UnknownSchema(id)));
     ids.refuse(id);
-    assert!(matches!(
-        ids.name_of(&framed),
-        Err(ReadError::RefusedSchema(..))
-    ));
+    assert!(matches!(ids.name_of(&framed), Err(ReadError::RefusedSchema(..))));
     ids.learn(id, domain::event::Chunk::SCHEMA).unwrap();
     assert_eq!(ids.read(&framed), Ok(samples::chunk()));
     ids.refuse(id);
-    assert_eq!(
-        ids.read(&framed),
-        Ok(samples::chunk()),
-        "what is in use stays readable"
-    );
+    assert_eq!(ids.read(&framed), Ok(samples::chunk()), "what is in use stays readable");
 }
 
 #[test]
@@ -151,11 +125,7 @@ fn refused_ids_are_bounded() {
 fn every_record_has_a_subject_and_every_subject_a_record() {
     let all: Vec<_> = subjects::all("dev.").collect();
     for declared in ALL {
-        assert!(
-            all.iter().any(|(_, record)| record.name == declared.name),
-            "{}",
-            declared.name
-        );
+        assert!(all.iter().any(|(_, record)| record.name == declared.name), "{}", declared.name);
     }
     let mut names: Vec<&String> = all.iter().map(|(subject, _)| subject).collect();
     names.sort();

@@ -35,10 +35,8 @@ fn root() -> &'static Path {
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths
 }
@@ -72,15 +70,9 @@ fn symbols_are_only_added_at_the_end() {
         let ours = schemas::declared(name).unwrap().schema;
         symbols(&serde_json::from_str(ours).unwrap(), &mut now);
         for (kind, then) in then {
-            let now = now
-                .iter()
-                .find(|(name, _)| *name == kind)
-                .map(|(_, symbols)| symbols);
+            let now = now.iter().find(|(name, _)| *name == kind).map(|(_, symbols)| symbols);
             let kept = now.is_some_and(|now| now.starts_with(&then));
-            assert!(
-                kept,
-                "{version} {name}: {kind} is no longer {then:?} and more"
-            );
+            assert!(kept, "{version} {name}: {kind} is no longer {then:?} and more");
         }
     }
 }
@@ -96,54 +88,33 @@ fn golden_bytes_of_every_release_are_read() {
             serde_json::from_slice(&fs::read(golden.with_extension("json")).unwrap()).unwrap();
 
         let released_schema = Schema::parse_str(&released).unwrap();
-        assert_eq!(
-            to_json(&released_schema, &datum),
-            expected,
-            "{version} {name}"
-        );
+        assert_eq!(to_json(&released_schema, &datum), expected, "{version} {name}");
 
         let ids = Ids::for_tests();
         ids.learn(900, &released).unwrap();
-        let sample = samples
-            .iter()
-            .find(|sample| sample.record.name == name)
-            .unwrap();
+        let sample = samples.iter().find(|sample| sample.record.name == name).unwrap();
         let ours = (sample.read)(&ids, &frame(900, &datum))
             .unwrap_or_else(|error| panic!("{version} {name}: {error}"));
         let ours = to_json(&Schema::parse_str(sample.record.schema).unwrap(), &ours);
-        assert!(
-            holds(&ours, &expected),
-            "{version} {name}: {ours} lacks some of {expected}"
-        );
+        assert!(holds(&ours, &expected), "{version} {name}: {ours} lacks some of {expected}");
     }
 }
 
 #[test]
 fn incompatible_changes_are_caught() {
-    let ours = schemas::declared("io.stepstream.v1.ModelRequest")
-        .unwrap()
-        .schema;
+    let ours = schemas::declared("io.stepstream.v1.ModelRequest").unwrap().schema;
     type Change = fn(&mut Vec<Value>);
     let changes: [(&str, Change); 6] = [
-        ("a required field is gone", |fields| {
-            fields.retain(|field| field["name"] != "body")
-        }),
-        ("a field without a default", |fields| {
-            fields.push(json!({"name": "x", "type": "int"}))
-        }),
+        ("a required field is gone", |fields| fields.retain(|field| field["name"] != "body")),
+        ("a field without a default", |fields| fields.push(json!({"name": "x", "type": "int"}))),
         ("another type", |fields| fields[0]["type"] = json!("long")),
         ("a wider type, which old readers can't take", |fields| {
-            fields
-                .iter_mut()
-                .find(|field| field["name"] == "priority")
-                .unwrap()["type"] = json!("long");
+            fields.iter_mut().find(|field| field["name"] == "priority").unwrap()["type"] =
+                json!("long");
         }),
         ("another name", |fields| fields[0]["name"] = json!("key")),
         ("no longer nullable", |fields| {
-            let field = fields
-                .iter_mut()
-                .find(|field| field["name"] == "timeout_ms")
-                .unwrap();
+            let field = fields.iter_mut().find(|field| field["name"] == "timeout_ms").unwrap();
             *field = json!({"name": "timeout_ms", "type": "long", "default": 0});
         }),
     ];
@@ -155,19 +126,9 @@ fn incompatible_changes_are_caught() {
     let mut schema: Value = serde_json::from_str(ours).unwrap();
     let fields = schema["fields"].as_array_mut().unwrap();
     fields.push(json!({"name": "x", "type": ["null", "string"], "default": null}));
-    let operation = fields
-        .iter_mut()
-        .find(|field| field["name"] == "operation")
-        .unwrap();
-    operation["type"]["symbols"]
-        .as_array_mut()
-        .unwrap()
-        .push(json!("images"));
-    assert_eq!(
-        check_full(ours, &schema.to_string()),
-        Ok(()),
-        "an allowed change is refused"
-    );
+    let operation = fields.iter_mut().find(|field| field["name"] == "operation").unwrap();
+    operation["type"]["symbols"].as_array_mut().unwrap().push(json!("images"));
+    assert_eq!(check_full(ours, &schema.to_string()), Ok(()), "an allowed change is refused");
 }
 
 fn to_json(schema: &Schema, datum: &[u8]) -> Value {
@@ -177,9 +138,9 @@ fn to_json(schema: &Schema, datum: &[u8]) -> Value {
 /// Whether `value` has everything that `part` has; fields may have been added since.
 fn holds(value: &Value, part: &Value) -> bool {
     match (value, part) {
-        (Value::Object(value), Value::Object(part)) => part
-            .iter()
-            .all(|(key, part)| value.get(key).is_some_and(|value| holds(value, part))),
+        (Value::Object(value), Value::Object(part)) => {
+            part.iter().all(|(key, part)| value.get(key).is_some_and(|value| holds(value, part)))
+        }
         (Value::Array(value), Value::Array(part)) => {
             value.len() == part.len() && value.iter().zip(part).all(|(a, b)| holds(a, b))
         }

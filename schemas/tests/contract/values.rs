@@ -16,11 +16,7 @@ pub(crate) fn for_any(
     cases: u32,
     check: impl Fn(Value) -> Result<(), TestCaseError>,
 ) {
-    let config = Config {
-        cases,
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
     if let Err(failure) = TestRunner::new(config).run(&any_value(schema), check) {
         panic!("{failure}");
     }
@@ -43,13 +39,9 @@ fn strategy(schema: &Schema, names: &HashMap<Name, Schema>) -> BoxedStrategy<Val
         Schema::Bytes => any::<Vec<u8>>().prop_map(Value::Bytes).boxed(),
         Schema::String => any::<String>().prop_map(Value::String).boxed(),
         Schema::Enum(schema) => {
-            let symbols: Vec<(u32, String)> = (0..)
-                .zip(schema.symbols.clone())
-                .filter(|(_, s)| s != "unknown")
-                .collect();
-            prop::sample::select(symbols)
-                .prop_map(|(i, s)| Value::Enum(i, s))
-                .boxed()
+            let symbols: Vec<(u32, String)> =
+                (0..).zip(schema.symbols.clone()).filter(|(_, s)| s != "unknown").collect();
+            prop::sample::select(symbols).prop_map(|(i, s)| Value::Enum(i, s)).boxed()
         }
         Schema::Union(union) => {
             let branches = (0..).zip(union.variants()).map(|(index, variant)| {
@@ -100,20 +92,13 @@ fn collect(schema: &Schema, names: &mut HashMap<Name, Schema>) {
 
 pub(crate) fn write(schema: &Schema, value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
-    GenericDatumWriter::builder(schema)
-        .build()
-        .unwrap()
-        .write_value_ref(&mut out, value)
-        .unwrap();
+    GenericDatumWriter::builder(schema).build().unwrap().write_value_ref(&mut out, value).unwrap();
     out
 }
 
 pub(crate) fn read(schema: &Schema, mut datum: &[u8]) -> Value {
-    let value = GenericDatumReader::builder(schema)
-        .build()
-        .unwrap()
-        .read_value(&mut datum)
-        .unwrap();
+    let value =
+        GenericDatumReader::builder(schema).build().unwrap().read_value(&mut datum).unwrap();
     assert!(datum.is_empty(), "apache-avro leaves {} bytes", datum.len());
     value
 }

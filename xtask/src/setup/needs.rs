@@ -88,11 +88,7 @@ pub(super) static NEEDS: [Need; 11] = [
         name: "Java 17 with compiler",
         purpose: "runs the real broker and registry, builds the Java example",
         present: java_present,
-        debian: &[
-            "openjdk-17-jdk-headless",
-            "openjdk-21-jdk-headless",
-            "default-jdk-headless",
-        ],
+        debian: &["openjdk-17-jdk-headless", "openjdk-21-jdk-headless", "default-jdk-headless"],
         fedora: "java-17-openjdk-devel",
         macos: "brew install openjdk@17, and point JAVA_HOME at it",
     },
@@ -127,10 +123,8 @@ pub(super) static NEEDS: [Need; 11] = [
 
 /// What is missing, why it is needed and how to install it, for three systems.
 pub(super) fn explain(missing: &[&Need]) -> String {
-    let names: Vec<_> = missing
-        .iter()
-        .map(|need| format!("{} ({})", need.name, need.purpose))
-        .collect();
+    let names: Vec<_> =
+        missing.iter().map(|need| format!("{} ({})", need.name, need.purpose)).collect();
     let joined = |package: fn(&Need) -> &str| {
         let mut packages: Vec<_> = missing.iter().map(|need| package(need)).collect();
         packages.dedup();
@@ -148,21 +142,14 @@ pub(super) fn explain(missing: &[&Need]) -> String {
 /// Whether a program is there and ends well.
 pub(super) fn runs(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
 fn java_present() -> bool {
     ["java", "javac"].into_iter().all(|program| {
         let program = java_home().map_or_else(|| program.into(), |home| home.join(program));
-        let output = Command::new(program)
-            .arg("-version")
-            .stdin(Stdio::null())
-            .output();
+        let output = Command::new(program).arg("-version").stdin(Stdio::null()).output();
         // `java` tells it on standard error, `javac` of newer versions on standard output.
         output.is_ok_and(|output| {
             let text = [output.stderr, output.stdout].concat();
@@ -193,14 +180,8 @@ mod tests {
     #[test]
     fn java_versions_are_read_from_what_the_tools_print() {
         let cases = [
-            (
-                "openjdk version \"17.0.15\" 2025-04-15\nOpenJDK Runtime",
-                Some(17),
-            ),
-            (
-                "Picked up JAVA_TOOL_OPTIONS: -Dx\nopenjdk version \"21\" 2023",
-                Some(21),
-            ),
+            ("openjdk version \"17.0.15\" 2025-04-15\nOpenJDK Runtime", Some(17)),
+            ("Picked up JAVA_TOOL_OPTIONS: -Dx\nopenjdk version \"21\" 2023", Some(21)),
             ("java version \"1.8.0_402\"", Some(1)),
             ("javac 17.0.15", Some(17)),
             ("openjdk version \"25-ea\" 2025", Some(25)),
@@ -219,22 +200,10 @@ mod tests {
             .filter(|need| ["C compiler", "make", "kcat"].contains(&need.name))
             .collect();
         let text = explain(&missing);
-        assert!(
-            text.starts_with("missing: C compiler (builds librdkafka), make ("),
-            "{text}"
-        );
-        assert!(
-            text.contains("apt-get install build-essential kcat\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("dnf install gcc gcc-c++ make kcat\n"),
-            "{text}"
-        );
-        assert!(
-            text.ends_with("macOS: xcode-select --install; brew install kcat"),
-            "{text}"
-        );
+        assert!(text.starts_with("missing: C compiler (builds librdkafka), make ("), "{text}");
+        assert!(text.contains("apt-get install build-essential kcat\n"), "{text}");
+        assert!(text.contains("dnf install gcc gcc-c++ make kcat\n"), "{text}");
+        assert!(text.ends_with("macOS: xcode-select --install; brew install kcat"), "{text}");
     }
 
     #[test]

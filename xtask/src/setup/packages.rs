@@ -35,11 +35,7 @@ pub(super) fn install(missing: &[&Need]) -> Result<()> {
 fn packages(missing: &[&Need], known: impl Fn(&str) -> bool) -> Vec<&'static str> {
     let mut chosen = Vec::new();
     for need in missing {
-        let package = need
-            .debian
-            .iter()
-            .find(|package| known(package))
-            .unwrap_or(&need.debian[0]);
+        let package = need.debian.iter().find(|package| known(package)).unwrap_or(&need.debian[0]);
         if !chosen.contains(package) {
             chosen.push(*package);
         }
@@ -63,14 +59,7 @@ fn privilege() -> Option<&'static [&'static str]> {
 fn apt_get(become_root: &[&str], arguments: &[&str]) -> Command {
     let mut words = become_root.to_vec();
     // Through `env`, since sudo doesn't pass the variable on.
-    words.extend([
-        "env",
-        "DEBIAN_FRONTEND=noninteractive",
-        "apt-get",
-        "-q",
-        "-o",
-        LOCK_TIMEOUT,
-    ]);
+    words.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", LOCK_TIMEOUT]);
     words.extend(arguments);
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).stdin(Stdio::null());
@@ -83,28 +72,19 @@ mod tests {
     use crate::setup::needs::NEEDS;
 
     fn needs(names: &[&str]) -> Vec<&'static Need> {
-        NEEDS
-            .iter()
-            .filter(|need| names.contains(&need.name))
-            .collect()
+        NEEDS.iter().filter(|need| names.contains(&need.name)).collect()
     }
 
     #[test]
     fn a_package_of_two_needs_is_installed_once() {
-        assert_eq!(
-            packages(&needs(&["C compiler", "make"]), |_| true),
-            ["build-essential"]
-        );
+        assert_eq!(packages(&needs(&["C compiler", "make"]), |_| true), ["build-essential"]);
     }
 
     #[test]
     fn the_first_package_that_the_system_knows_is_taken() {
         let java = needs(&["Java 17 with compiler"]);
         assert_eq!(packages(&java, |_| true), ["openjdk-17-jdk-headless"]);
-        assert_eq!(
-            packages(&java, |name| name.contains("21")),
-            ["openjdk-21-jdk-headless"]
-        );
+        assert_eq!(packages(&java, |name| name.contains("21")), ["openjdk-21-jdk-headless"]);
         // So that the message of apt names what was looked for.
         assert_eq!(packages(&java, |_| false), ["openjdk-17-jdk-headless"]);
     }
@@ -112,9 +92,6 @@ mod tests {
     #[test]
     fn installing_asks_nothing() {
         let line = shown(&apt_get(&["sudo", "-n"], &["install", "--yes", "kcat"]));
-        assert!(
-            line.starts_with("sudo -n env DEBIAN_FRONTEND=noninteractive apt-get "),
-            "{line}"
-        );
+        assert!(line.starts_with("sudo -n env DEBIAN_FRONTEND=noninteractive apt-get "), "{line}");
     }
 }

@@ -25,8 +25,7 @@ pub(super) fn environment() -> Result<PathBuf> {
     // Two runs at once must not build the same directory. The lock ends with the file.
     let lock = cache.join("python.lock");
     let lock = File::create(&lock).with_context(|| format!("can't make {}", lock.display()))?;
-    lock.lock()
-        .context("can't lock the directory of the tests' Python")?;
+    lock.lock().context("can't lock the directory of the tests' Python")?;
 
     let place = cache.join(format!("python-{:016x}", key(&pins)));
     let interpreter = place.join("bin/python");
@@ -46,18 +45,8 @@ fn build(place: &Path, interpreter: &Path, requirements: &Path) -> Result<()> {
     make.args(["-m", "venv"]).arg(place).stdin(Stdio::null());
     run(&mut make)?;
     let mut install = Command::new(interpreter);
-    install.args([
-        "-m",
-        "pip",
-        "install",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--quiet",
-    ]);
-    install
-        .arg("--requirement")
-        .arg(requirements)
-        .stdin(Stdio::null());
+    install.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--quiet"]);
+    install.arg("--requirement").arg(requirements).stdin(Stdio::null());
     run(&mut install)?;
     let complete = place.join(COMPLETE);
     fs::write(&complete, "").with_context(|| format!("can't write {}", complete.display()))

@@ -14,11 +14,7 @@ pub(super) const RESERVED: [(&str, &[Holder]); 2] = [
     (
         "rdkafka",
         &[
-            Holder {
-                package: "kafka",
-                folder: "crates/kafka/",
-                reason: "the adapter",
-            },
+            Holder { package: "kafka", folder: "crates/kafka/", reason: "the adapter" },
             Holder {
                 package: "bench",
                 folder: "bench/",
@@ -28,11 +24,7 @@ pub(super) const RESERVED: [(&str, &[Holder]); 2] = [
     ),
     (
         "schema_registry_converter",
-        &[Holder {
-            package: "kafka",
-            folder: "crates/kafka/",
-            reason: "the adapter",
-        }],
+        &[Holder { package: "kafka", folder: "crates/kafka/", reason: "the adapter" }],
     ),
 ];
 
@@ -54,10 +46,7 @@ pub(super) fn check(real: &Edges, architecture: &str) -> Vec<String> {
         Ok(table) => table,
         Err(problem) => {
             let rows: Vec<_> = real.iter().map(|(name, used)| row(name, used)).collect();
-            return vec![format!(
-                "ARCHITECTURE.md: {problem}; the edges are\n{}",
-                rows.join("\n")
-            )];
+            return vec![format!("ARCHITECTURE.md: {problem}; the edges are\n{}", rows.join("\n"))];
         }
     };
     let nothing = BTreeSet::new();
@@ -107,10 +96,7 @@ pub(super) fn check_outside(used: &Edges) -> Vec<String> {
 
 /// The first table under the heading.
 fn parse(architecture: &str) -> Result<Edges, String> {
-    let mut lines = architecture
-        .lines()
-        .skip_while(|line| line.trim_end() != HEADING)
-        .skip(1);
+    let mut lines = architecture.lines().skip_while(|line| line.trim_end() != HEADING).skip(1);
     let mut table = Edges::new();
     let mut rows = lines
         .by_ref()
@@ -125,22 +111,14 @@ fn parse(architecture: &str) -> Result<Edges, String> {
     for line in rows {
         let cells = cells(line);
         let [name, used] = cells.as_slice() else {
-            return Err(format!(
-                "a row of the table of edges hasn't two cells: {line}"
-            ));
+            return Err(format!("a row of the table of edges hasn't two cells: {line}"));
         };
         if name.starts_with("--") || name.starts_with(":-") {
             continue;
         }
         let name = bare(name).to_owned();
-        let used = used
-            .split(',')
-            .map(bare)
-            .filter(|used| !NOTHING.contains(used));
-        if table
-            .insert(name.clone(), used.map(str::to_owned).collect())
-            .is_some()
-        {
+        let used = used.split(',').map(bare).filter(|used| !NOTHING.contains(used));
+        if table.insert(name.clone(), used.map(str::to_owned).collect()).is_some() {
             return Err(format!("the table of edges has two rows for {name}"));
         }
     }
@@ -151,11 +129,7 @@ fn parse(architecture: &str) -> Result<Edges, String> {
 const NOTHING: [&str; 4] = ["", "-", "—", "nothing"];
 
 fn cells(line: &str) -> Vec<&str> {
-    line.trim()
-        .trim_matches('|')
-        .split('|')
-        .map(str::trim)
-        .collect()
+    line.trim().trim_matches('|').split('|').map(str::trim).collect()
 }
 
 fn bare(name: &str) -> &str {
@@ -167,10 +141,7 @@ fn row(name: &str, used: &BTreeSet<String>) -> String {
     let used = if used.is_empty() {
         "nothing".to_owned()
     } else {
-        used.iter()
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", ")
+        used.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
     };
     format!("| `{name}` | {used} |")
 }
@@ -203,17 +174,11 @@ Some words first.
 
     fn edges(list: &[(&str, &[&str])]) -> Edges {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        list.iter()
-            .map(|(name, used)| ((*name).to_owned(), owned(used)))
-            .collect()
+        list.iter().map(|(name, used)| ((*name).to_owned(), owned(used))).collect()
     }
 
     fn documented() -> Edges {
-        edges(&[
-            ("domain", &[]),
-            ("schemas", &["domain"]),
-            ("kafka", &["domain", "schemas"]),
-        ])
+        edges(&[("domain", &[]), ("schemas", &["domain"]), ("kafka", &["domain", "schemas"])])
     }
 
     #[test]
@@ -236,10 +201,7 @@ Some words first.
         real.insert("kafka".into(), BTreeSet::from(["domain".into()]));
         let problems = check(&real, DOCUMENT);
         assert_eq!(problems.len(), 1, "{problems:?}");
-        assert!(
-            problems[0].contains("lets kafka use schemas"),
-            "{problems:?}"
-        );
+        assert!(problems[0].contains("lets kafka use schemas"), "{problems:?}");
     }
 
     #[test]
@@ -249,42 +211,24 @@ Some words first.
         real.insert("store".into(), BTreeSet::from(["domain".into()]));
         let problems = check(&real, DOCUMENT);
         assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(
-            problems[0].ends_with("lacks crate store: | `store` | `domain` |"),
-            "{problems:?}"
-        );
-        assert!(
-            problems[1].ends_with("isn't there: | `schemas` | `domain` |"),
-            "{problems:?}"
-        );
+        assert!(problems[0].ends_with("lacks crate store: | `store` | `domain` |"), "{problems:?}");
+        assert!(problems[1].ends_with("isn't there: | `schemas` | `domain` |"), "{problems:?}");
     }
 
     #[test]
     fn a_document_without_a_usable_table_is_caught() {
         let cases = [
             ("", "no table under"),
-            (
-                "## Edges\n\nwords\n\n## Next\n| crate | may use |\n",
-                "no table under",
-            ),
+            ("## Edges\n\nwords\n\n## Next\n| crate | may use |\n", "no table under"),
             ("## Edges\n| from | to |\n", "columns"),
-            (
-                "## Edges\n| crate | may use |\n|---|---|\n| a | b | c |\n",
-                "two cells",
-            ),
-            (
-                "## Edges\n| crate | may use |\n|---|---|\n| a | |\n| a | b |\n",
-                "two rows for a",
-            ),
+            ("## Edges\n| crate | may use |\n|---|---|\n| a | b | c |\n", "two cells"),
+            ("## Edges\n| crate | may use |\n|---|---|\n| a | |\n| a | b |\n", "two rows for a"),
         ];
         for (document, expected) in cases {
             let problems = check(&documented(), document);
             assert_eq!(problems.len(), 1, "{document:?}");
             assert!(problems[0].contains(expected), "{document:?}: {problems:?}");
-            assert!(
-                problems[0].contains("| `schemas` | `domain` |"),
-                "{problems:?}"
-            );
+            assert!(problems[0].contains("| `schemas` | `domain` |"), "{problems:?}");
         }
     }
 
@@ -296,10 +240,7 @@ Some words first.
             ("tests", &["serde"]),
         ]);
         assert_eq!(check_outside(&real), Vec::<String>::new());
-        let real = edges(&[
-            ("bench", &["schema_registry_converter"]),
-            ("tests", &["rdkafka"]),
-        ]);
+        let real = edges(&[("bench", &["schema_registry_converter"]), ("tests", &["rdkafka"])]);
         assert_eq!(check_outside(&real).len(), 2);
     }
 }

@@ -29,9 +29,7 @@ pub(super) fn check(licences: &[Licence]) -> Vec<String> {
             None => Some(format!("{package} states no licence")),
             Some(licence) => match acceptable(licence) {
                 Some(true) => None,
-                Some(false) => Some(format!(
-                    "{package} has the licence {licence:?}: not allowed"
-                )),
+                Some(false) => Some(format!("{package} has the licence {licence:?}: not allowed")),
                 None => Some(format!("{package} has an unreadable licence: {licence:?}")),
             },
         })
@@ -41,10 +39,7 @@ pub(super) fn check(licences: &[Licence]) -> Vec<String> {
 /// Whether an SPDX expression can be fulfilled by allowed licences; `None` when it isn't one.
 fn acceptable(expression: &str) -> Option<bool> {
     // The form from before SPDX, still in use: a slash for "or".
-    let spaced = expression
-        .replace('/', " OR ")
-        .replace('(', " ( ")
-        .replace(')', " ) ");
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let mut words = spaced.split_whitespace().peekable();
     let outcome = alternatives(&mut words)?;
     words.next().is_none().then_some(outcome)
@@ -106,10 +101,7 @@ mod tests {
             // AND binds first: this is MIT, or both of the others.
             ("MIT OR GPL-2.0-only AND ISC", Some(true)),
             ("GPL-2.0-only AND ISC OR AGPL-3.0-only", Some(false)),
-            (
-                "Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT",
-                Some(true),
-            ),
+            ("Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT", Some(true)),
             ("Apache-2.0 WITH Strange-exception", Some(false)),
             ("ISC AND (Apache-2.0 OR ISC)", Some(true)),
             ("", None),
@@ -133,13 +125,7 @@ mod tests {
         ];
         let problems = check(&licences);
         assert_eq!(problems.len(), 2);
-        assert!(
-            problems[0].starts_with("viral 2.0.0 has the licence"),
-            "{problems:?}"
-        );
-        assert!(
-            problems[1].starts_with("silent 3.0.0 states no"),
-            "{problems:?}"
-        );
+        assert!(problems[0].starts_with("viral 2.0.0 has the licence"), "{problems:?}");
+        assert!(problems[1].starts_with("silent 3.0.0 states no"), "{problems:?}");
     }
 }

@@ -23,14 +23,8 @@ impl Metadata {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
         let mut whole: Value =
             serde_json::from_slice(bytes).context("cargo metadata is no JSON")?;
-        let members = whole["workspace_members"]
-            .as_array()
-            .context("no workspace_members")?;
-        let members = members
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect();
+        let members = whole["workspace_members"].as_array().context("no workspace_members")?;
+        let members = members.iter().filter_map(Value::as_str).map(str::to_owned).collect();
         let Value::Array(packages) = whole["packages"].take() else {
             anyhow::bail!("cargo metadata has no packages")
         };
@@ -45,11 +39,7 @@ impl Metadata {
     /// From crates of the workspace to crates from outside; tests' use counts here.
     pub(super) fn outside_edges(&self) -> Edges {
         let mut edges = Edges::new();
-        for package in self
-            .packages
-            .iter()
-            .filter(|package| self.is_member(package))
-        {
+        for package in self.packages.iter().filter(|package| self.is_member(package)) {
             let used = dependencies(package).filter(|dependency| dependency["path"].is_null());
             edges.insert(name(package), used.map(name).collect());
         }
@@ -58,10 +48,7 @@ impl Metadata {
 
     /// Of all crates from outside, also those for other systems.
     pub(super) fn licences(&self) -> Vec<Licence> {
-        let outside = self
-            .packages
-            .iter()
-            .filter(|package| !self.is_member(package));
+        let outside = self.packages.iter().filter(|package| !self.is_member(package));
         outside
             .map(|package| {
                 let version = package["version"].as_str().unwrap_or("?");
@@ -73,11 +60,7 @@ impl Metadata {
 
     fn member_edges(&self, wanted: impl Fn(&Value) -> bool) -> Edges {
         let mut edges = Edges::new();
-        for package in self
-            .packages
-            .iter()
-            .filter(|package| self.is_member(package))
-        {
+        for package in self.packages.iter().filter(|package| self.is_member(package)) {
             let used = dependencies(package)
                 .filter(|dependency| dependency["kind"] != "dev" && wanted(dependency))
                 .map(name)
@@ -88,9 +71,7 @@ impl Metadata {
     }
 
     fn is_member(&self, package: &Value) -> bool {
-        package["id"]
-            .as_str()
-            .is_some_and(|id| self.members.contains(id))
+        package["id"].as_str().is_some_and(|id| self.members.contains(id))
     }
 }
 
@@ -148,10 +129,7 @@ mod tests {
         let licences = sample().licences();
         assert_eq!(
             licences,
-            [
-                ("serde 1.0.0".to_owned(), Some("MIT".to_owned())),
-                ("odd 2.0.0".to_owned(), None),
-            ]
+            [("serde 1.0.0".to_owned(), Some("MIT".to_owned())), ("odd 2.0.0".to_owned(), None),]
         );
     }
 }

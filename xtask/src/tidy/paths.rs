@@ -15,10 +15,7 @@ pub(super) fn check(name: &str, text: &str) -> Vec<String> {
     lines
         .filter_map(|(index, line)| {
             let path = MACHINE.into_iter().find(|path| begins_path(line, path))?;
-            Some(format!(
-                "{name}:{}: a path of one machine: {path}",
-                index + 1
-            ))
+            Some(format!("{name}:{}: a path of one machine: {path}", index + 1))
         })
         .collect()
 }
@@ -37,29 +34,17 @@ mod tests {
 
     #[test]
     fn paths_of_one_machine_are_caught_wherever_they_begin() {
-        for line in [
-            "/root/x",
-            "cd /work/main",
-            "let p = \"/home/me/x\";",
-            "DIR=/Users/me/x",
-        ] {
+        for line in ["/root/x", "cd /work/main", "let p = \"/home/me/x\";", "DIR=/Users/me/x"] {
             assert_eq!(check("a.md", line).len(), 1, "{line:?}");
         }
-        assert_eq!(
-            check("a.md", "one\ntwo /root/x")[0],
-            "a.md:2: a path of one machine: /root/"
-        );
+        assert_eq!(check("a.md", "one\ntwo /root/x")[0], "a.md:2: a path of one machine: /root/");
     }
 
     #[test]
     fn paths_that_only_contain_such_a_part_are_fine() {
-        for line in [
-            "https://example.org/work/1",
-            "my/root/x",
-            "$HOME/work/x",
-            "${D}/home/x",
-            "/root",
-        ] {
+        for line in
+            ["https://example.org/work/1", "my/root/x", "$HOME/work/x", "${D}/home/x", "/root"]
+        {
             assert_eq!(check("a.md", line), Vec::<String>::new(), "{line:?}");
         }
     }

@@ -13,15 +13,12 @@ const RULES: &str = "xtask/src/tidy/";
 pub(super) fn check(name: &str, text: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if !text.starts_with("//!") {
-        problems.push(format!(
-            "{name}: doesn't begin with `//!`: say what it is, and what it refuses"
-        ));
+        problems
+            .push(format!("{name}: doesn't begin with `//!`: say what it is, and what it refuses"));
     }
     let lines = text.lines().count();
     if lines > MAX_LINES {
-        problems.push(format!(
-            "{name}: {lines} lines; more than {MAX_LINES} are two ideas"
-        ));
+        problems.push(format!("{name}: {lines} lines; more than {MAX_LINES} are two ideas"));
     }
     if !name.starts_with(RULES) {
         problems.extend(named_libraries(name, text));
@@ -37,11 +34,9 @@ fn named_libraries(name: &str, text: &str) -> Vec<String> {
         }
         let lines = text.lines().enumerate();
         problems.extend(
-            lines
-                .filter(|(_, line)| names(code(line), library))
-                .map(|(index, _)| {
-                    format!("{name}:{}: names {library}, which it may not", index + 1)
-                }),
+            lines.filter(|(_, line)| names(code(line), library)).map(|(index, _)| {
+                format!("{name}:{}: names {library}, which it may not", index + 1)
+            }),
         );
     }
     problems
@@ -82,10 +77,7 @@ mod tests {
     fn a_client_library_named_outside_its_crate_is_caught_with_its_line() {
         let text = "//! A file.\nuse rdkafka::producer::Producer;\n";
         let problems = check("crates/store/src/lib.rs", text);
-        assert_eq!(
-            problems,
-            ["crates/store/src/lib.rs:2: names rdkafka, which it may not"]
-        );
+        assert_eq!(problems, ["crates/store/src/lib.rs:2: names rdkafka, which it may not"]);
         assert_eq!(check("crates/kafka/src/lib.rs", text), Vec::<String>::new());
         assert_eq!(check("bench/src/main.rs", text), Vec::<String>::new());
         let text = "//! A file.\nlet c = schema_registry_converter::x();\n";

@@ -67,18 +67,12 @@ fn check(request: ModelRequest, admitted: &str, history: Vec<(i64, Event, &str)>
     let mut step = ModelCall::admit(request, Some(3), None, Millis(NOW));
     assert_eq!(words(&step), admitted, "admission");
     for (index, (now, event, expected)) in history.into_iter().enumerate() {
-        assert!(
-            !matches!(step.fate, Fate::Ended(_)),
-            "event {index} after the end: {event:?}"
-        );
+        assert!(!matches!(step.fate, Fate::Ended(_)), "event {index} after the end: {event:?}");
         let before = step.call.clone();
         step = step.call.step(event.clone(), Millis(now));
         assert_eq!(words(&step), expected, "event {index}: {event:?} at {now}");
         if step.fate == Fate::Ignored {
-            assert_eq!(
-                step.call, before,
-                "event {index} was ignored and changed the call"
-            );
+            assert_eq!(step.call, before, "event {index} was ignored and changed the call");
         }
     }
     for effect in step.effects {
@@ -104,42 +98,18 @@ fn failed(class: ErrorClass) -> Event {
 #[test]
 fn call_that_may_start_starts_at_admission() {
     let plain = || request(None, None, None);
-    check(
-        plain(),
-        "admitted started want",
-        vec![(200, done(), "=succeeded")],
-    );
-    check(
-        plain(),
-        "admitted started want",
-        vec![(200, failed(ErrorClass::Provider), "=failed")],
-    );
-    check(
-        plain(),
-        "admitted started want",
-        vec![(200, cancel(), "=cancelled")],
-    );
+    check(plain(), "admitted started want", vec![(200, done(), "=succeeded")]);
+    check(plain(), "admitted started want", vec![(200, failed(ErrorClass::Provider), "=failed")]);
+    check(plain(), "admitted started want", vec![(200, cancel(), "=cancelled")]);
     let broken = Event::Broken(failure(ErrorClass::TooLarge));
-    check(
-        plain(),
-        "admitted started want",
-        vec![(200, broken, "=failed")],
-    );
-    check(
-        request(Some(NOW), None, None),
-        "admitted started want",
-        vec![],
-    );
+    check(plain(), "admitted started want", vec![(200, broken, "=failed")]);
+    check(request(Some(NOW), None, None), "admitted started want", vec![]);
 }
 
 #[test]
 fn deadline_ends_the_call_and_only_when_it_is_due() {
     let due = || Event::Due(Timer::Deadline);
-    check(
-        request(None, Some(NOW), None),
-        "admitted =timed_out",
-        vec![],
-    );
+    check(request(None, Some(NOW), None), "admitted =timed_out", vec![]);
     check(request(None, Some(50), None), "admitted =timed_out", vec![]);
     let started = "admitted deadline@500 started want";
     check(
@@ -147,11 +117,7 @@ fn deadline_ends_the_call_and_only_when_it_is_due() {
         started,
         vec![(499, due(), "-"), (500, due(), "=timed_out")],
     );
-    check(
-        request(None, None, Some(400)),
-        started,
-        vec![(500, due(), "=timed_out")],
-    );
+    check(request(None, None, Some(400)), started, vec![(500, due(), "=timed_out")]);
     check(
         request(None, Some(900), Some(400)),
         "admitted deadline@900 deadline@500 started want",
@@ -168,35 +134,14 @@ fn deadline_ends_the_call_and_only_when_it_is_due() {
 fn timeout_that_the_worker_reports_counts_as_the_deadlines_when_that_has_passed() {
     let started = "admitted deadline@500 started want";
     let call = || request(None, Some(500), None);
-    check(
-        call(),
-        started,
-        vec![(500, failed(ErrorClass::Timeout), "=timed_out")],
-    );
-    check(
-        call(),
-        started,
-        vec![(499, failed(ErrorClass::Timeout), "=failed")],
-    );
-    check(
-        call(),
-        started,
-        vec![(500, failed(ErrorClass::Network), "=failed")],
-    );
+    check(call(), started, vec![(500, failed(ErrorClass::Timeout), "=timed_out")]);
+    check(call(), started, vec![(499, failed(ErrorClass::Timeout), "=failed")]);
+    check(call(), started, vec![(500, failed(ErrorClass::Network), "=failed")]);
     // By the worker's own clock the deadline has passed, and only that clock was asked.
-    let early = || {
-        Event::Finished(Err(Failure::new(
-            ErrorClass::Timeout,
-            DEADLINE_EXCEEDED,
-            "message",
-        )))
-    };
+    let early =
+        || Event::Finished(Err(Failure::new(ErrorClass::Timeout, DEADLINE_EXCEEDED, "message")));
     check(call(), started, vec![(497, early(), "=timed_out")]);
-    check(
-        request(None, None, None),
-        "admitted started want",
-        vec![(497, early(), "=failed")],
-    );
+    check(request(None, None, None), "admitted started want", vec![(497, early(), "=failed")]);
     // The first fact in the log wins: an answer that stands before the timer is an answer.
     check(call(), started, vec![(600, done(), "=succeeded")]);
 }
@@ -230,23 +175,12 @@ fn held_call_starts_when_its_time_comes() {
 fn deadline_beats_a_start_that_comes_too_late() {
     let held = || request(Some(300), Some(400), None);
     let admitted = "admitted deadline@400 start@300";
+    check(held(), admitted, vec![(400, Event::Due(Timer::Start), "=timed_out")]);
+    check(held(), admitted, vec![(400, Event::Due(Timer::Deadline), "=timed_out")]);
     check(
         held(),
         admitted,
-        vec![(400, Event::Due(Timer::Start), "=timed_out")],
-    );
-    check(
-        held(),
-        admitted,
-        vec![(400, Event::Due(Timer::Deadline), "=timed_out")],
-    );
-    check(
-        held(),
-        admitted,
-        vec![
-            (200, Event::Pause, "paused no-start"),
-            (450, Event::Resume, "resumed =timed_out"),
-        ],
+        vec![(200, Event::Pause, "paused no-start"), (450, Event::Resume, "resumed =timed_out")],
     );
 }
 
@@ -276,10 +210,7 @@ fn pause_holds_what_has_not_started() {
     check(
         held(),
         "admitted start@300",
-        vec![
-            (150, Event::Pause, "paused no-start"),
-            (160, cancel(), "=cancelled"),
-        ],
+        vec![(150, Event::Pause, "paused no-start"), (160, cancel(), "=cancelled")],
     );
 }
 
@@ -289,11 +220,7 @@ fn pause_lets_a_started_call_finish() {
     check(
         request(None, None, None),
         started,
-        vec![
-            (150, Event::Pause, "paused"),
-            (160, Event::Pause, "-"),
-            (200, done(), "=succeeded"),
-        ],
+        vec![(150, Event::Pause, "paused"), (160, Event::Pause, "-"), (200, done(), "=succeeded")],
     );
     check(
         request(None, None, None),

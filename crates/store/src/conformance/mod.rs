@@ -47,51 +47,27 @@ pub async fn run(store: &dyn Store, namespace: &str) {
 }
 
 async fn execution_of(store: &dyn Store, tenant: &str, id: &str) -> Option<Execution> {
-    store
-        .execution(tenant, id)
-        .await
-        .expect("executions are readable")
+    store.execution(tenant, id).await.expect("executions are readable")
 }
 
 /// The positions of the events after `after`.
 async fn heard(store: &dyn Store, tenant: &str, after: Option<(i32, i64)>) -> Vec<(i32, i64)> {
     let after = after.map(|(generation, number)| Position { generation, number });
-    let events = store
-        .events(tenant, "e", after, 100)
-        .await
-        .expect("events are readable");
-    events
-        .iter()
-        .map(|event| (event.generation, event.number))
-        .collect()
+    let events = store.events(tenant, "e", after, 100).await.expect("events are readable");
+    events.iter().map(|event| (event.generation, event.number)).collect()
 }
 
 async fn accepted_execution_is_found_at_once(store: &dyn Store, tenant: &str) {
-    assert_eq!(
-        execution_of(store, tenant, "e").await,
-        None,
-        "what nobody wrote isn't there"
-    );
+    assert_eq!(execution_of(store, tenant, "e").await, None, "what nobody wrote isn't there");
     assert!(heard(store, tenant, None).await.is_empty());
     let mut request = accepted(tenant, "e", "fast");
     request.labels = BTreeMap::from([("team".into(), "blue".into())]);
-    store
-        .put_accepted(request.clone())
-        .await
-        .expect("a request is taken");
-    let execution = execution_of(store, tenant, "e")
-        .await
-        .expect("an accepted request is found");
+    store.put_accepted(request.clone()).await.expect("a request is taken");
+    let execution = execution_of(store, tenant, "e").await.expect("an accepted request is found");
     assert_eq!(execution.status, Status::Accepted);
     assert_eq!(execution.definition.as_deref(), Some("fast"));
-    assert_eq!(
-        (execution.created, execution.updated),
-        (Millis(1_000), Millis(1_000))
-    );
-    assert_eq!(
-        (execution.position, execution.labels),
-        (None, request.labels)
-    );
+    assert_eq!((execution.created, execution.updated), (Millis(1_000), Millis(1_000)));
+    assert_eq!((execution.position, execution.labels), (None, request.labels));
 }
 
 async fn late_request_overwrites_nothing(store: &dyn Store, tenant: &str) {
@@ -99,26 +75,12 @@ async fn late_request_overwrites_nothing(store: &dyn Store, tenant: &str) {
         let event = event(tenant, "e", (0, number), event_type);
         store.apply_event(&event).await.expect("an event is taken");
     }
-    store
-        .put_accepted(accepted(tenant, "e", "fast"))
-        .await
-        .expect("a request is taken");
-    let again = AcceptedExecution {
-        request_time: Millis(9_000),
-        ..accepted(tenant, "e", "slow")
-    };
+    store.put_accepted(accepted(tenant, "e", "fast")).await.expect("a request is taken");
+    let again = AcceptedExecution { request_time: Millis(9_000), ..accepted(tenant, "e", "slow") };
     store.put_accepted(again).await.expect("a request is taken");
     let execution = execution_of(store, tenant, "e").await.expect("it is there");
-    assert_eq!(
-        execution.status,
-        Status::Succeeded,
-        "a request doesn't undo an ending"
-    );
-    assert_eq!(
-        execution.definition.as_deref(),
-        Some("fast"),
-        "the earliest request stands"
-    );
+    assert_eq!(execution.status, Status::Succeeded, "a request doesn't undo an ending");
+    assert_eq!(execution.definition.as_deref(), Some("fast"), "the earliest request stands");
     assert_eq!(execution.created, Millis(1_000));
 }
 
@@ -128,65 +90,29 @@ async fn ending_carries_answer_usage_and_cost(store: &dyn Store, tenant: &str) {
     let late = event(tenant, "succeeded", (0, 3), EventType::Cancelled);
     let batch = [late, succeeded.clone(), failed.clone()];
     store.apply_events(&batch).await.expect("events are taken");
-    let execution = execution_of(store, tenant, "failed")
-        .await
-        .expect("it is there");
+    let execution = execution_of(store, tenant, "failed").await.expect("it is there");
     assert_eq!((execution.status, execution.output), (Status::Failed, None));
     assert_eq!(execution.error, failed.error);
-    let execution = execution_of(store, tenant, "succeeded")
-        .await
-        .expect("it is there");
-    assert_eq!(
-        execution.status,
-        Status::Succeeded,
-        "the first ending stands"
-    );
+    let execution = execution_of(store, tenant, "succeeded").await.expect("it is there");
+    assert_eq!(execution.status, Status::Succeeded, "the first ending stands");
     assert_eq!((execution.output, execution.error), (succeeded.data, None));
-    assert_eq!(
-        (execution.usage, execution.cost),
-        (succeeded.usage, succeeded.cost)
-    );
+    assert_eq!((execution.usage, execution.cost), (succeeded.usage, succeeded.cost));
 }
 
 async fn higher_generation_replaces_from_its_number_on(store: &dyn Store, tenant: &str) {
     use EventType::{Admitted, Cancelled, Failed, Queued, Started, Succeeded};
     let said =
         |generation, number, event_type| event(tenant, "e", (generation, number), event_type);
-    let first = [
-        said(1, 1, Admitted),
-        said(1, 2, Queued),
-        said(1, 3, Started),
-        said(1, 4, Failed),
-    ];
+    let first = [said(1, 1, Admitted), said(1, 2, Queued), said(1, 3, Started), said(1, 4, Failed)];
     store.apply_events(&first).await.expect("events are taken");
-    store
-        .apply_event(&said(2, 3, Started))
-        .await
-        .expect("an event is taken");
+    store.apply_event(&said(2, 3, Started)).await.expect("an event is taken");
     assert_eq!(heard(store, tenant, None).await, [(1, 1), (1, 2), (2, 3)]);
     let execution = execution_of(store, tenant, "e").await.expect("it is there");
-    assert_eq!(
-        execution.status,
-        Status::Running,
-        "an ending that was replaced doesn't count"
-    );
-    store
-        .apply_event(&said(1, 5, Cancelled))
-        .await
-        .expect("an event is taken");
-    assert_eq!(
-        heard(store, tenant, None).await,
-        [(1, 1), (1, 2), (2, 3)],
-        "a lower one is late"
-    );
-    store
-        .apply_event(&said(2, 4, Succeeded))
-        .await
-        .expect("an event is taken");
-    assert_eq!(
-        heard(store, tenant, None).await,
-        [(1, 1), (1, 2), (2, 3), (2, 4)]
-    );
+    assert_eq!(execution.status, Status::Running, "an ending that was replaced doesn't count");
+    store.apply_event(&said(1, 5, Cancelled)).await.expect("an event is taken");
+    assert_eq!(heard(store, tenant, None).await, [(1, 1), (1, 2), (2, 3)], "a lower one is late");
+    store.apply_event(&said(2, 4, Succeeded)).await.expect("an event is taken");
+    assert_eq!(heard(store, tenant, None).await, [(1, 1), (1, 2), (2, 3), (2, 4)]);
     let execution = execution_of(store, tenant, "e").await.expect("it is there");
     assert_eq!(execution.status, Status::Succeeded);
 }
@@ -195,22 +121,11 @@ async fn reader_resumes_where_it_was(store: &dyn Store, tenant: &str) {
     use EventType::{Admitted, Queued, Started, Succeeded};
     let said =
         |generation, number, event_type| event(tenant, "e", (generation, number), event_type);
-    let all = [
-        said(1, 1, Admitted),
-        said(1, 2, Queued),
-        said(1, 3, Queued),
-        said(1, 4, Started),
-    ];
+    let all = [said(1, 1, Admitted), said(1, 2, Queued), said(1, 3, Queued), said(1, 4, Started)];
     store.apply_events(&all).await.expect("events are taken");
-    store
-        .apply_events(&[said(2, 3, Started), said(2, 4, Succeeded)])
-        .await
-        .expect("taken");
+    store.apply_events(&[said(2, 3, Started), said(2, 4, Succeeded)]).await.expect("taken");
     // Late, and hidden.
-    store
-        .apply_events(&[said(1, 5, Queued), said(1, 6, Queued)])
-        .await
-        .expect("events are taken");
+    store.apply_events(&[said(1, 5, Queued), said(1, 6, Queued)]).await.expect("events are taken");
     for (after, expected) in [
         (None, vec![(1, 1), (1, 2), (2, 3), (2, 4)]),
         (Some((0, 0)), vec![(1, 1), (1, 2), (2, 3), (2, 4)]),
@@ -222,20 +137,10 @@ async fn reader_resumes_where_it_was(store: &dyn Store, tenant: &str) {
         (Some((2, 0)), vec![(1, 1), (1, 2), (2, 3), (2, 4)]),
         (Some((9, 9)), vec![]),
     ] {
-        assert_eq!(
-            heard(store, tenant, after).await,
-            expected,
-            "after {after:?}"
-        );
+        assert_eq!(heard(store, tenant, after).await, expected, "after {after:?}");
     }
-    let two = store
-        .events(tenant, "e", None, 2)
-        .await
-        .expect("events are readable");
-    assert_eq!(
-        two.iter().map(|event| event.number).collect::<Vec<_>>(),
-        [1, 2]
-    );
+    let two = store.events(tenant, "e", None, 2).await.expect("events are readable");
+    assert_eq!(two.iter().map(|event| event.number).collect::<Vec<_>>(), [1, 2]);
 }
 
 async fn tenant_sees_only_its_own(store: &dyn Store, tenant: &str) {
@@ -244,36 +149,19 @@ async fn tenant_sees_only_its_own(store: &dyn Store, tenant: &str) {
     for (tenant, id) in [(&one, "b"), (&other, "a/b"), (&other, "b")] {
         let said = event(tenant, id, (0, 1), EventType::Admitted);
         let row = ExecutionLogRecord::new("x", Kind::Model, id, tenant);
-        let batch = Batch {
-            events: vec![said],
-            rows: vec![row],
-            ..Batch::default()
-        };
+        let batch = Batch { events: vec![said], rows: vec![row], ..Batch::default() };
         store.archive(batch).await.expect("a batch is taken");
     }
     for (tenant, ids) in [(&one, vec!["b"]), (&other, vec!["a/b", "b"])] {
-        let page = store
-            .list(tenant, &Filter::default(), None, 10)
-            .await
-            .expect("listed");
+        let page = store.list(tenant, &Filter::default(), None, 10).await.expect("listed");
         let mut listed: Vec<_> = page.executions.iter().map(|e| e.id.as_str()).collect();
         listed.sort_unstable();
         assert_eq!(listed, ids, "{tenant} lists its own");
-        assert!(
-            page.executions
-                .iter()
-                .all(|execution| execution.tenant == *tenant)
-        );
+        assert!(page.executions.iter().all(|execution| execution.tenant == *tenant));
         for id in ["b", "a/b"] {
             let own = usize::from(ids.contains(&id));
-            let events = store
-                .events(tenant, id, None, 10)
-                .await
-                .expect("events are readable");
-            let rows = store
-                .log_rows(tenant, id, None, 10)
-                .await
-                .expect("rows are readable");
+            let events = store.events(tenant, id, None, 10).await.expect("events are readable");
+            let rows = store.log_rows(tenant, id, None, 10).await.expect("rows are readable");
             let execution = execution_of(store, tenant, id).await;
             let found = (events.len(), rows.len(), execution.iter().count());
             assert_eq!(found, (own, own, own), "{tenant} sees its own of {id}");
@@ -285,12 +173,7 @@ async fn pages_of_a_list_are_the_whole_list(store: &dyn Store, tenant: &str) {
     let kinds = [Kind::Model, Kind::Workflow];
     let mut all = Vec::new();
     for number in 0..25_u8 {
-        let mut said = event(
-            tenant,
-            &format!("e{number:02}"),
-            (0, 1),
-            EventType::Admitted,
-        );
+        let mut said = event(tenant, &format!("e{number:02}"), (0, 1), EventType::Admitted);
         // Some share their time.
         said.time = Millis(1_000 + i64::from(number / 3));
         said.kind = kinds[usize::from(number % 2)];
@@ -302,11 +185,8 @@ async fn pages_of_a_list_are_the_whole_list(store: &dyn Store, tenant: &str) {
     store.apply_events(&all).await.expect("events are taken");
     all.sort_by(|a, b| (b.time, &b.execution_id).cmp(&(a.time, &a.execution_id)));
     for (filter, wanted) in filters() {
-        let wanted: Vec<_> = all
-            .iter()
-            .filter(|e| wanted(e))
-            .map(|e| e.execution_id.as_str())
-            .collect();
+        let wanted: Vec<_> =
+            all.iter().filter(|e| wanted(e)).map(|e| e.execution_id.as_str()).collect();
         for limit in [1, 4, 25, 100] {
             let (mut found, mut cursor) = (Vec::new(), None::<Cursor>);
             loop {
@@ -332,51 +212,13 @@ fn filters() -> Vec<(Filter, Wanted)> {
     let (from, to) = (Some(Millis(1_002)), Some(Millis(1_005)));
     vec![
         (all.clone(), |_| true),
-        (
-            Filter {
-                kind: Some(Kind::Workflow),
-                ..all.clone()
-            },
-            |e| e.kind == Kind::Workflow,
-        ),
-        (
-            Filter {
-                status: Some(Status::Failed),
-                ..all.clone()
-            },
-            |e| e.event_type.is_terminal(),
-        ),
-        (
-            Filter {
-                status: Some(Status::Paused),
-                ..all.clone()
-            },
-            |_| false,
-        ),
-        (
-            Filter {
-                from,
-                ..all.clone()
-            },
-            |e| e.time.0 >= 1_002,
-        ),
+        (Filter { kind: Some(Kind::Workflow), ..all.clone() }, |e| e.kind == Kind::Workflow),
+        (Filter { status: Some(Status::Failed), ..all.clone() }, |e| e.event_type.is_terminal()),
+        (Filter { status: Some(Status::Paused), ..all.clone() }, |_| false),
+        (Filter { from, ..all.clone() }, |e| e.time.0 >= 1_002),
         (Filter { to, ..all.clone() }, |e| e.time.0 < 1_005),
-        (
-            Filter {
-                from,
-                to,
-                ..all.clone()
-            },
-            |e| (1_002..1_005).contains(&e.time.0),
-        ),
-        (
-            Filter {
-                from: to,
-                to: from,
-                ..all
-            },
-            |_| false,
-        ),
+        (Filter { from, to, ..all.clone() }, |e| (1_002..1_005).contains(&e.time.0)),
+        (Filter { from: to, to: from, ..all }, |_| false),
     ]
 }
 
@@ -395,17 +237,11 @@ async fn pages_of_log_rows_are_all_rows(store: &dyn Store, tenant: &str) {
         row(2, Some(3), "d"),
     ];
     for at in [3, 0, 5, 1, 4, 2, 3, 0] {
-        store
-            .append_log_rows(&in_order[at..=at])
-            .await
-            .expect("a row is taken");
+        store.append_log_rows(&in_order[at..=at]).await.expect("a row is taken");
     }
     let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let rows = store
-            .log_rows(tenant, "e", after.as_ref(), 2)
-            .await
-            .expect("readable");
+        let rows = store.log_rows(tenant, "e", after.as_ref(), 2).await.expect("readable");
         let Some(last) = rows.last() else { break };
         after = Some(LogPlace::of(last));
         found.extend(rows);
@@ -423,28 +259,11 @@ async fn progress_is_kept_for_each_partition(store: &dyn Store, tenant: &str) {
     };
     assert_eq!(store.progress(&results, 0).await.expect("readable"), None);
     let events = vec![event(tenant, "e", (0, 1), EventType::Admitted)];
-    let first = vec![
-        progress(&results, 0, 5),
-        progress(&results, 1, 7),
-        progress(&log, 0, 9),
-    ];
-    store
-        .archive(Batch {
-            events,
-            progress: first,
-            ..Batch::default()
-        })
-        .await
-        .expect("taken");
-    assert!(
-        execution_of(store, tenant, "e").await.is_some(),
-        "progress comes with its rows"
-    );
+    let first = vec![progress(&results, 0, 5), progress(&results, 1, 7), progress(&log, 0, 9)];
+    store.archive(Batch { events, progress: first, ..Batch::default() }).await.expect("taken");
+    assert!(execution_of(store, tenant, "e").await.is_some(), "progress comes with its rows");
     // A replay moves it back.
-    let back = Batch {
-        progress: vec![progress(&results, 0, 2)],
-        ..Batch::default()
-    };
+    let back = Batch { progress: vec![progress(&results, 0, 2)], ..Batch::default() };
     store.archive(back).await.expect("taken");
     for (topic, partition, next) in [(&results, 0, 2), (&results, 1, 7), (&log, 0, 9)] {
         let found = store.progress(topic, partition).await.expect("readable");
@@ -465,19 +284,10 @@ async fn no_read_returns_more_than_a_page(store: &dyn Store, tenant: &str) {
         batch.rows.push(row);
     }
     store.archive(batch).await.expect("a large batch is taken");
-    let events = store
-        .events(tenant, "e", None, usize::MAX)
-        .await
-        .expect("readable");
-    let rows = store
-        .log_rows(tenant, "e", None, usize::MAX)
-        .await
-        .expect("readable");
+    let events = store.events(tenant, "e", None, usize::MAX).await.expect("readable");
+    let rows = store.log_rows(tenant, "e", None, usize::MAX).await.expect("readable");
     assert_eq!((events.len(), rows.len()), (MAX_ROWS, MAX_ROWS));
     let last = events.last().map(ExecutionEvent::position);
-    let rest = store
-        .events(tenant, "e", last, usize::MAX)
-        .await
-        .expect("readable");
+    let rest = store.events(tenant, "e", last, usize::MAX).await.expect("readable");
     assert_eq!(rest.len(), 1, "what a page left out is on the next one");
 }

@@ -68,36 +68,13 @@ pub async fn check_order(store: &dyn Store, writes: &[Write]) {
     }
     let (execution, events, rows) = expected(tenant, id, writes);
     let found = execution_of(store, tenant, id).await;
-    assert_eq!(
-        found,
-        Some(execution),
-        "an execution follows from the set of writes: {writes:?}"
-    );
-    let found = store
-        .events(tenant, id, None, MAX_ROWS)
-        .await
-        .expect("events are readable");
-    assert_eq!(
-        found, events,
-        "events follow from the set of writes: {writes:?}"
-    );
-    let found = store
-        .log_rows(tenant, id, None, MAX_ROWS)
-        .await
-        .expect("rows are readable");
-    assert_eq!(
-        found, rows,
-        "rows follow from the set of writes: {writes:?}"
-    );
-    let page = store
-        .list(tenant, &Filter::default(), None, 10)
-        .await
-        .expect("lists are readable");
-    assert_eq!(
-        page.executions.len(),
-        1,
-        "an execution is listed once: {writes:?}"
-    );
+    assert_eq!(found, Some(execution), "an execution follows from the set of writes: {writes:?}");
+    let found = store.events(tenant, id, None, MAX_ROWS).await.expect("events are readable");
+    assert_eq!(found, events, "events follow from the set of writes: {writes:?}");
+    let found = store.log_rows(tenant, id, None, MAX_ROWS).await.expect("rows are readable");
+    assert_eq!(found, rows, "rows follow from the set of writes: {writes:?}");
+    let page = store.list(tenant, &Filter::default(), None, 10).await.expect("lists are readable");
+    assert_eq!(page.executions.len(), 1, "an execution is listed once: {writes:?}");
 }
 
 /// What a store must have after a set of writes, said as plainly as possible.
@@ -110,24 +87,17 @@ fn expected(
     let mut times = BTreeSet::new();
     for write in writes {
         match write {
-            Write::Accepted(AcceptedExecution {
-                request_time,
-                definition,
-                ..
-            }) => {
+            Write::Accepted(AcceptedExecution { request_time, definition, .. }) => {
                 times.insert(*request_time);
                 requests.insert((*request_time, definition.clone()));
             }
             Write::Event(event) => {
                 times.insert(event.time);
-                events
-                    .entry(event.position())
-                    .or_insert_with(|| event.clone());
+                events.entry(event.position()).or_insert_with(|| event.clone());
             }
             Write::Row(row) => {
                 times.insert(row.event_time);
-                rows.entry(LogPlace::of(row))
-                    .or_insert_with(|| (**row).clone());
+                rows.entry(LogPlace::of(row)).or_insert_with(|| (**row).clone());
             }
         }
     }
@@ -136,22 +106,12 @@ fn expected(
             .keys()
             .any(|p: &Position| p.number <= event.number && p.generation > event.generation)
     };
-    let mut standing: Vec<_> = events
-        .values()
-        .filter(|event| !hidden(event))
-        .cloned()
-        .collect();
+    let mut standing: Vec<_> = events.values().filter(|event| !hidden(event)).cloned().collect();
     standing.sort_by_key(|event| event.number);
-    let logged = rows
-        .values()
-        .filter_map(|row| Some((row.event_time, row.definition.clone()?)));
+    let logged = rows.values().filter_map(|row| Some((row.event_time, row.definition.clone()?)));
     let latest = events.values().next_back();
-    let newest = events
-        .values()
-        .filter(|e| Some(e.generation) == latest.map(|l| l.generation));
-    let ended = newest
-        .into_iter()
-        .find(|event| event.event_type.is_terminal());
+    let newest = events.values().filter(|e| Some(e.generation) == latest.map(|l| l.generation));
+    let ended = newest.into_iter().find(|event| event.event_type.is_terminal());
     let created = *times.first().expect("there is a write");
     let tells = ended.or(latest);
     let execution = Execution {
@@ -159,11 +119,7 @@ fn expected(
         kind: Kind::Model,
         tenant: tenant.into(),
         status: tells.map_or(Status::Accepted, |event| Status::after(event.event_type)),
-        definition: requests
-            .first()
-            .cloned()
-            .or(logged.min())
-            .map(|(_, definition)| definition),
+        definition: requests.first().cloned().or(logged.min()).map(|(_, definition)| definition),
         parent_id: None,
         labels: BTreeMap::new(),
         created,
@@ -241,13 +197,7 @@ pub(crate) fn event(
         attempt: None,
         data: Some(format!("{{\"said\":\"{generation}.{number}\"}}")),
         error: failed.then(|| Failure::new(ErrorClass::Timeout, "late", "took too long")),
-        usage: terminal.then(|| Usage {
-            output_tokens: tokens,
-            ..Usage::default()
-        }),
-        cost: terminal.then(|| Cost {
-            micros: tokens,
-            currency: "USD".into(),
-        }),
+        usage: terminal.then(|| Usage { output_tokens: tokens, ..Usage::default() }),
+        cost: terminal.then(|| Cost { micros: tokens, currency: "USD".into() }),
     }
 }

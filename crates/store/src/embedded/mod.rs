@@ -100,21 +100,14 @@ impl Embedded {
     /// # Errors
     /// [`OpenError`]; also when another process has it open.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        if let Some(folder) = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-        {
-            std::fs::create_dir_all(folder).map_err(|source| OpenError::Folder {
-                path: folder.into(),
-                source,
-            })?;
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder)
+                .map_err(|source| OpenError::Folder { path: folder.into(), source })?;
         }
-        let database = builder()
-            .create(path)
-            .map_err(|source| OpenError::Database {
-                path: path.into(),
-                source: Box::new(source.into()),
-            })?;
+        let database = builder().create(path).map_err(|source| OpenError::Database {
+            path: path.into(),
+            source: Box::new(source.into()),
+        })?;
         Self::start(database, path)
     }
 
@@ -124,12 +117,9 @@ impl Embedded {
     /// [`OpenError`], when the writer can't be started.
     pub fn in_memory() -> Result<Self, OpenError> {
         let path = Path::new(":memory:");
-        let database = builder()
-            .create_with_backend(InMemoryBackend::new())
-            .map_err(|source| OpenError::Database {
-                path: path.into(),
-                source: Box::new(source.into()),
-            })?;
+        let database = builder().create_with_backend(InMemoryBackend::new()).map_err(|source| {
+            OpenError::Database { path: path.into(), source: Box::new(source.into()) }
+        })?;
         Self::start(database, path)
     }
 
@@ -140,31 +130,20 @@ impl Embedded {
         })?;
         if layout != tables::LAYOUT {
             let known = tables::LAYOUT;
-            return Err(OpenError::Layout {
-                path: path.into(),
-                found: layout,
-                known,
-            });
+            return Err(OpenError::Layout { path: path.into(), found: layout, known });
         }
         let database = Arc::new(database);
         let (requests, waiting) = mpsc::channel(WAITING);
         let writer = write::start(Arc::clone(&database), waiting).map_err(OpenError::Writer)?;
         Ok(Self {
-            shared: Arc::new(Shared {
-                database,
-                requests: Some(requests),
-                writer: Some(writer),
-            }),
+            shared: Arc::new(Shared { database, requests: Some(requests), writer: Some(writer) }),
         })
     }
 
     async fn write(&self, write: Write) -> Result<Answer, StoreError> {
         let (answer, answered) = oneshot::channel();
         let requests = self.shared.requests.as_ref().ok_or(StoreError::Closed)?;
-        requests
-            .send(Request { write, answer })
-            .await
-            .map_err(|_| StoreError::Closed)?;
+        requests.send(Request { write, answer }).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -205,8 +184,7 @@ impl Store for Embedded {
 
     async fn execution(&self, tenant: &str, id: &str) -> Result<Option<Execution>, StoreError> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
-        self.read(move |database| read::execution(database, &tenant, &id))
-            .await
+        self.read(move |database| read::execution(database, &tenant, &id)).await
     }
 
     async fn events(
@@ -218,8 +196,7 @@ impl Store for Embedded {
     ) -> Result<Vec<ExecutionEvent>, StoreError> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         let limit = limit.min(MAX_ROWS);
-        self.read(move |database| read::events(database, &tenant, &id, after, limit))
-            .await
+        self.read(move |database| read::events(database, &tenant, &id, after, limit)).await
     }
 
     async fn list(
@@ -250,8 +227,7 @@ impl Store for Embedded {
 
     async fn progress(&self, topic: &str, partition: i32) -> Result<Option<i64>, StoreError> {
         let topic = topic.to_owned();
-        self.read(move |database| read::progress(database, &topic, partition))
-            .await
+        self.read(move |database| read::progress(database, &topic, partition)).await
     }
 
     async fn expire(&self, before: Millis) -> Result<u64, StoreError> {
@@ -259,17 +235,11 @@ impl Store for Embedded {
         // In steps, so that other writes get their turn between two of them.
         loop {
             match self.write(Write::Expire { before, from }).await? {
-                Answer::Expired {
-                    executions,
-                    next: Some(next),
-                } => {
+                Answer::Expired { executions, next: Some(next) } => {
                     deleted += executions;
                     from = Some(next);
                 }
-                Answer::Expired {
-                    executions,
-                    next: None,
-                } => return Ok(deleted + executions),
+                Answer::Expired { executions, next: None } => return Ok(deleted + executions),
                 Answer::Done => return Ok(deleted),
             }
         }

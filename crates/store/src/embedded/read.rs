@@ -23,15 +23,11 @@ pub(super) fn execution(
     id: &str,
 ) -> Result<Option<Execution>, StoreError> {
     let transaction = begin(database)?;
-    let table = transaction
-        .open_table(EXECUTIONS)
-        .map_err(failed("read executions"))?;
+    let table = transaction.open_table(EXECUTIONS).map_err(failed("read executions"))?;
     let Some(value) = table.get((tenant, id)).map_err(failed("read executions"))? else {
         return Ok(None);
     };
-    Ok(Some(
-        summary(tenant, id, value.value())?.into_execution(tenant, id),
-    ))
+    Ok(Some(summary(tenant, id, value.value())?.into_execution(tenant, id)))
 }
 
 pub(super) fn events(
@@ -47,9 +43,7 @@ pub(super) fn events(
     let table = transaction.open_table(EVENTS).map_err(failed(OPERATION))?;
     let event_at = |number| -> Result<Option<ExecutionEvent>, StoreError> {
         let value = table.get((tenant, id, number)).map_err(failed(OPERATION))?;
-        value
-            .map(|value| event(tenant, id, number, value.value()))
-            .transpose()
+        value.map(|value| event(tenant, id, number, value.value())).transpose()
     };
     // Behind an event of the newest generation nothing before can matter any more.
     let known = match after.filter(|after| newest.map(|n| n.generation) == Some(after.generation)) {
@@ -62,10 +56,7 @@ pub(super) fn events(
     };
     let mut found = Vec::new();
     let range = (tenant, id, from)..=(tenant, id, i64::MAX);
-    for row in table
-        .range::<(&str, &str, i64)>(range)
-        .map_err(failed(OPERATION))?
-    {
+    for row in table.range::<(&str, &str, i64)>(range).map_err(failed(OPERATION))? {
         if found.len() == limit {
             break;
         }
@@ -88,23 +79,18 @@ pub(super) fn list(
     const OPERATION: &str = "list executions";
     let transaction = begin(database)?;
     let by_time = transaction.open_table(BY_TIME).map_err(failed(OPERATION))?;
-    let summaries = transaction
-        .open_table(EXECUTIONS)
-        .map_err(failed(OPERATION))?;
+    let summaries = transaction.open_table(EXECUTIONS).map_err(failed(OPERATION))?;
     let from = filter.from.map_or(i64::MIN, |from| from.0);
     let behind = successor(tenant);
     let end_of_tenant = (behind.as_str(), i64::MIN, "");
     let to = filter.to.map_or(end_of_tenant, |to| (tenant, to.0, ""));
-    let end = cursor.map_or(to, |cursor| {
-        to.min((tenant, cursor.created().0, cursor.id()))
-    });
+    let end = cursor.map_or(to, |cursor| to.min((tenant, cursor.created().0, cursor.id())));
     let mut page = Page::default();
     if end <= (tenant, from, "") {
         return Ok(page);
     }
-    let rows = by_time
-        .range::<(&str, i64, &str)>((tenant, from, "")..end)
-        .map_err(failed(OPERATION))?;
+    let rows =
+        by_time.range::<(&str, i64, &str)>((tenant, from, "")..end).map_err(failed(OPERATION))?;
     let mut last: Option<Cursor> = None;
     for (looked_at, row) in rows.rev().enumerate() {
         if page.executions.len() == limit || looked_at == LOOKED_AT {
@@ -119,9 +105,7 @@ pub(super) fn list(
         };
         let execution = summary(tenant, id, value.value())?.into_execution(tenant, id);
         let wanted = filter.kind.is_none_or(|kind| kind == execution.kind)
-            && filter
-                .status
-                .is_none_or(|status| status == execution.status);
+            && filter.status.is_none_or(|status| status == execution.status);
         if wanted {
             page.executions.push(execution);
         }
@@ -138,34 +122,20 @@ pub(super) fn log_rows(
 ) -> Result<Vec<ExecutionLogRecord>, StoreError> {
     const OPERATION: &str = "read log rows";
     let transaction = begin(database)?;
-    let table = transaction
-        .open_table(LOG_ROWS)
-        .map_err(failed(OPERATION))?;
-    let start = after.map_or(
-        Bound::Included((tenant, id, i64::MIN, i64::MIN, "")),
-        |after| {
-            let LogPlace {
-                event_time,
-                source_offset,
-                event_id,
-            } = after;
-            Bound::Excluded((tenant, id, event_time.0, *source_offset, event_id.as_str()))
-        },
-    );
+    let table = transaction.open_table(LOG_ROWS).map_err(failed(OPERATION))?;
+    let start = after.map_or(Bound::Included((tenant, id, i64::MIN, i64::MIN, "")), |after| {
+        let LogPlace { event_time, source_offset, event_id } = after;
+        Bound::Excluded((tenant, id, event_time.0, *source_offset, event_id.as_str()))
+    });
     let behind = successor(id);
     let end = Bound::Excluded((tenant, behind.as_str(), i64::MIN, i64::MIN, ""));
     let mut found = Vec::new();
-    let rows = table
-        .range::<(&str, &str, i64, i64, &str)>((start, end))
-        .map_err(failed(OPERATION))?;
+    let rows =
+        table.range::<(&str, &str, i64, i64, &str)>((start, end)).map_err(failed(OPERATION))?;
     for row in rows.take(limit) {
         let (key, value) = row.map_err(failed(OPERATION))?;
         let event_id = key.value().4;
-        found.push(decode(
-            "log-rows",
-            || format!("{tenant}/{id}/{event_id}"),
-            value.value(),
-        )?);
+        found.push(decode("log-rows", || format!("{tenant}/{id}/{event_id}"), value.value())?);
     }
     Ok(found)
 }
@@ -176,15 +146,9 @@ pub(super) fn progress(
     partition: i32,
 ) -> Result<Option<i64>, StoreError> {
     let transaction = begin(database)?;
-    let table = transaction
-        .open_table(PROGRESS)
-        .map_err(failed("read progress"))?;
-    let value = table
-        .get((topic, partition))
-        .map_err(failed("read progress"))?;
-    value
-        .map(|v| decode("progress", || format!("{topic}/{partition}"), v.value()))
-        .transpose()
+    let table = transaction.open_table(PROGRESS).map_err(failed("read progress"))?;
+    let value = table.get((topic, partition)).map_err(failed("read progress"))?;
+    value.map(|v| decode("progress", || format!("{topic}/{partition}"), v.value())).transpose()
 }
 
 /// The summary in a row's value.

@@ -18,30 +18,16 @@ const TENANT: &str = "default";
 
 fn batch(ids: &[&str], next_offset: i64) -> Batch {
     Batch {
-        events: ids
-            .iter()
-            .map(|id| event(TENANT, id, (0, 1), EventType::Admitted))
-            .collect(),
-        rows: ids
-            .iter()
-            .map(|id| ExecutionLogRecord::new("x", Kind::Model, id, TENANT))
-            .collect(),
-        progress: vec![Progress {
-            topic: "results".into(),
-            partition: 0,
-            next_offset,
-        }],
+        events: ids.iter().map(|id| event(TENANT, id, (0, 1), EventType::Admitted)).collect(),
+        rows: ids.iter().map(|id| ExecutionLogRecord::new("x", Kind::Model, id, TENANT)).collect(),
+        progress: vec![Progress { topic: "results".into(), partition: 0, next_offset }],
     }
 }
 
 /// Puts bytes in place of an execution's summary.
 fn damage(store: &Embedded, id: &str, bytes: &[u8]) {
     let transaction = store.shared.database.begin_write().unwrap();
-    transaction
-        .open_table(tables::EXECUTIONS)
-        .unwrap()
-        .insert((TENANT, id), bytes)
-        .unwrap();
+    transaction.open_table(tables::EXECUTIONS).unwrap().insert((TENANT, id), bytes).unwrap();
     transaction.commit().unwrap();
 }
 
@@ -58,30 +44,25 @@ async fn embedded_store_keeps_every_promise_of_the_suite() {
 
 #[test]
 fn any_order_of_any_writes_gives_the_same_rows() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let store = Embedded::in_memory().unwrap();
     let picks = prop::collection::vec((any::<u8>(), 0..4_u8, 1..7_u8), 1..40).prop_shuffle();
     // Each case has its own tenant.
     let run = std::cell::Cell::new(0);
-    TestRunner::new(Config {
-        failure_persistence: None,
-        ..Config::with_cases(256)
-    })
-    .run(&picks, |picks| {
-        run.set(run.get() + 1);
-        let tenant = format!("t{}", run.get());
-        let writes: Vec<_> = picks
-            .iter()
-            .map(|(which, generation, number)| {
-                conformance::write(&tenant, "e", *which, *generation, *number)
-            })
-            .collect();
-        runtime.block_on(conformance::check_order(&store, &writes));
-        Ok(())
-    })
-    .unwrap();
+    TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(256) })
+        .run(&picks, |picks| {
+            run.set(run.get() + 1);
+            let tenant = format!("t{}", run.get());
+            let writes: Vec<_> = picks
+                .iter()
+                .map(|(which, generation, number)| {
+                    conformance::write(&tenant, "e", *which, *generation, *number)
+                })
+                .collect();
+            runtime.block_on(conformance::check_order(&store, &writes));
+            Ok(())
+        })
+        .unwrap();
 }
 
 #[tokio::test]
@@ -89,30 +70,15 @@ async fn closed_file_has_everything_when_it_is_opened_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new/folder/store.redb");
     let store = Embedded::open(&path).unwrap();
-    store
-        .put_accepted(accepted(TENANT, "a", "fast"))
-        .await
-        .unwrap();
+    store.put_accepted(accepted(TENANT, "a", "fast")).await.unwrap();
     store.archive(batch(&["a", "b"], 7)).await.unwrap();
-    let before = store
-        .list(TENANT, &Filter::default(), None, 10)
-        .await
-        .unwrap();
+    let before = store.list(TENANT, &Filter::default(), None, 10).await.unwrap();
     assert_eq!(before.executions.len(), 2);
     drop(store);
     let store = Embedded::open(&path).unwrap();
-    assert_eq!(
-        store
-            .list(TENANT, &Filter::default(), None, 10)
-            .await
-            .unwrap(),
-        before
-    );
+    assert_eq!(store.list(TENANT, &Filter::default(), None, 10).await.unwrap(), before);
     assert_eq!(store.events(TENANT, "b", None, 10).await.unwrap().len(), 1);
-    assert_eq!(
-        store.log_rows(TENANT, "b", None, 10).await.unwrap().len(),
-        1
-    );
+    assert_eq!(store.log_rows(TENANT, "b", None, 10).await.unwrap().len(), 1);
     assert_eq!(store.progress("results", 0).await.unwrap(), Some(7));
 }
 
@@ -121,14 +87,8 @@ async fn after_a_crash(path: &Path) -> (usize, Option<i64>) {
     let copy = path.with_extension("crash");
     fs::copy(path, &copy).unwrap();
     let store = Embedded::open(&copy).unwrap();
-    let page = store
-        .list(TENANT, &Filter::default(), None, 10)
-        .await
-        .unwrap();
-    (
-        page.executions.len(),
-        store.progress("results", 0).await.unwrap(),
-    )
+    let page = store.list(TENANT, &Filter::default(), None, 10).await.unwrap();
+    (page.executions.len(), store.progress("results", 0).await.unwrap())
 }
 
 #[tokio::test]
@@ -165,19 +125,12 @@ fn failed_write_does_not_pass_for_a_flush() {
         let write = Write::Batch(batch(&[*id], 1));
         (Request { write, answer }, answered)
     };
-    for (ids, committed) in [
-        (&["bad"][..], false),
-        (&["bad", "bad"], false),
-        (&["bad", "good"], true),
-        (&[], true),
-    ] {
+    for (ids, committed) in
+        [(&["bad"][..], false), (&["bad", "bad"], false), (&["bad", "good"], true), (&[], true)]
+    {
         let (requests, _answered): (Vec<_>, Vec<_>) = ids.iter().map(request).unzip();
         let found = write::carry_out(&store.shared.database, requests, Durability::Immediate);
-        assert_eq!(
-            matches!(found, write::Committed::Something),
-            committed,
-            "{ids:?}"
-        );
+        assert_eq!(matches!(found, write::Committed::Something), committed, "{ids:?}");
     }
 }
 
@@ -198,18 +151,11 @@ async fn file_that_cannot_be_used_is_named() {
     assert!(matches!(error, OpenError::Folder { .. }), "{error}");
     let newer = Database::create(&path).unwrap();
     let transaction = newer.begin_write().unwrap();
-    transaction
-        .open_table(tables::ABOUT)
-        .unwrap()
-        .insert("layout", 2)
-        .unwrap();
+    transaction.open_table(tables::ABOUT).unwrap().insert("layout", 2).unwrap();
     transaction.commit().unwrap();
     drop(newer);
     let error = Embedded::open(&path).unwrap_err().to_string();
-    assert!(
-        error.ends_with("has layout 2, and this program knows 1"),
-        "{error}"
-    );
+    assert!(error.ends_with("has layout 2, and this program knows 1"), "{error}");
 }
 
 #[tokio::test]
@@ -217,19 +163,12 @@ async fn damaged_row_is_named_and_fails_only_those_who_need_it() {
     let store = Embedded::in_memory().unwrap();
     store.archive(batch(&["good", "bad"], 1)).await.unwrap();
     for (bytes, expected) in [
-        (
-            &[9][..],
-            "row default/bad of table executions has version 9, and this program reads",
-        ),
+        (&[9][..], "row default/bad of table executions has version 9, and this program reads"),
         (&[1, b'?'], "row default/bad of table executions is damaged"),
         (&[], "row default/bad of table executions has version none"),
     ] {
         damage(&store, "bad", bytes);
-        let error = store
-            .execution(TENANT, "bad")
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = store.execution(TENANT, "bad").await.unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
         // Sent together, so that most of them share a transaction with one that fails.
         let mut writes = tokio::task::JoinSet::new();
@@ -250,14 +189,11 @@ async fn expiry_deletes_what_is_old_with_all_its_rows_and_nothing_else() {
     let (mut old, mut young) = (Batch::default(), Batch::default());
     for number in 0..1_200 {
         let id = format!("old-{number}");
-        old.events
-            .push(event(TENANT, &id, (0, 1), EventType::Succeeded));
-        old.rows
-            .push(ExecutionLogRecord::new("x", Kind::Model, &id, TENANT));
+        old.events.push(event(TENANT, &id, (0, 1), EventType::Succeeded));
+        old.rows.push(ExecutionLogRecord::new("x", Kind::Model, &id, TENANT));
         // As old, but heard of since.
         let id = format!("long-{number}");
-        old.events
-            .push(event("other", &id, (0, 1), EventType::Admitted));
+        old.events.push(event("other", &id, (0, 1), EventType::Admitted));
         let mut later = event("other", &id, (0, 2), EventType::Started);
         later.time = Millis(9_000);
         old.events.push(later);
@@ -279,32 +215,13 @@ async fn expiry_deletes_what_is_old_with_all_its_rows_and_nothing_else() {
     for number in [0, 1, 1_199] {
         let id = format!("old-{number}");
         assert!(store.execution(TENANT, &id).await.unwrap().is_none());
-        assert!(
-            store
-                .events(TENANT, &id, None, 10)
-                .await
-                .unwrap()
-                .is_empty()
-        );
-        assert!(
-            store
-                .log_rows(TENANT, &id, None, 10)
-                .await
-                .unwrap()
-                .is_empty()
-        );
+        assert!(store.events(TENANT, &id, None, 10).await.unwrap().is_empty());
+        assert!(store.log_rows(TENANT, &id, None, 10).await.unwrap().is_empty());
         let id = format!("long-{number}");
         assert_eq!(store.events("other", &id, None, 10).await.unwrap().len(), 2);
     }
-    let page = store
-        .list(TENANT, &Filter::default(), None, 10)
-        .await
-        .unwrap();
-    let left: Vec<_> = page
-        .executions
-        .iter()
-        .map(|execution| execution.id.as_str())
-        .collect();
+    let page = store.list(TENANT, &Filter::default(), None, 10).await.unwrap();
+    let left: Vec<_> = page.executions.iter().map(|execution| execution.id.as_str()).collect();
     assert_eq!(left, ["old-1 ", "new"]);
     assert_eq!(store.progress("results", 0).await.unwrap(), Some(5));
 }
@@ -314,26 +231,16 @@ async fn rare_status_is_found_over_short_pages() {
     let store = Embedded::in_memory().unwrap();
     let mut all = Batch::default();
     for number in 0..5_000_i64 {
-        let kind = if number == 3 {
-            EventType::Paused
-        } else {
-            EventType::Admitted
-        };
+        let kind = if number == 3 { EventType::Paused } else { EventType::Admitted };
         let mut said = event(TENANT, &format!("e{number}"), (0, 1), kind);
         said.time = Millis(number);
         all.events.push(said);
     }
     store.archive(all).await.unwrap();
-    let filter = Filter {
-        status: Some(crate::Status::Paused),
-        ..Filter::default()
-    };
+    let filter = Filter { status: Some(crate::Status::Paused), ..Filter::default() };
     let (mut cursor, mut pages, mut found) = (None, 0, Vec::new());
     loop {
-        let page = store
-            .list(TENANT, &filter, cursor.as_ref(), 10)
-            .await
-            .unwrap();
+        let page = store.list(TENANT, &filter, cursor.as_ref(), 10).await.unwrap();
         pages += 1;
         found.extend(page.executions.into_iter().map(|execution| execution.id));
         match page.next {
@@ -349,20 +256,11 @@ fn store_outlives_the_runtime_of_its_callers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let store = Embedded::open(&path).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(store.archive(batch(&["a"], 1))).unwrap();
     drop(runtime);
     drop(store);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let store = Embedded::open(&path).unwrap();
-    assert!(
-        runtime
-            .block_on(store.execution(TENANT, "a"))
-            .unwrap()
-            .is_some()
-    );
+    assert!(runtime.block_on(store.execution(TENANT, "a")).unwrap().is_some());
 }

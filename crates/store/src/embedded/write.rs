@@ -63,42 +63,36 @@ pub(super) fn start(
     mut requests: mpsc::Receiver<Request>,
 ) -> std::io::Result<JoinHandle<()>> {
     // A runtime of its own, for the timer only: the writer outlives the one that its callers run on.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()?;
-    thread::Builder::new()
-        .name("store-writer".into())
-        .spawn(move || {
-            let mut flush_due: Option<Instant> = None;
-            loop {
-                let mut waiting = Vec::with_capacity(IN_ONE_TRANSACTION);
-                let received = runtime.block_on(async {
-                    let receive = requests.recv_many(&mut waiting, IN_ONE_TRANSACTION);
-                    match flush_due {
-                        Some(due) => timeout_at(due, receive).await.ok(),
-                        None => Some(receive.await),
-                    }
-                });
-                let closed = received == Some(0);
-                let asked = waiting
-                    .iter()
-                    .any(|request| matches!(request.write, Write::Flush));
-                let due = flush_due.is_some_and(|due| due <= Instant::now());
-                if asked || due || (closed && flush_due.is_some()) {
-                    flush_due = match carry_out(&database, waiting, Durability::Immediate) {
-                        Committed::Something => None,
-                        // What was answered before isn't on disk yet.
-                        Committed::Nothing => Some(Instant::now() + FLUSH_EVERY),
-                    };
-                } else if !closed {
-                    carry_out(&database, waiting, Durability::None);
-                    flush_due = flush_due.or_else(|| Some(Instant::now() + FLUSH_EVERY));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    thread::Builder::new().name("store-writer".into()).spawn(move || {
+        let mut flush_due: Option<Instant> = None;
+        loop {
+            let mut waiting = Vec::with_capacity(IN_ONE_TRANSACTION);
+            let received = runtime.block_on(async {
+                let receive = requests.recv_many(&mut waiting, IN_ONE_TRANSACTION);
+                match flush_due {
+                    Some(due) => timeout_at(due, receive).await.ok(),
+                    None => Some(receive.await),
                 }
-                if closed {
-                    return;
-                }
+            });
+            let closed = received == Some(0);
+            let asked = waiting.iter().any(|request| matches!(request.write, Write::Flush));
+            let due = flush_due.is_some_and(|due| due <= Instant::now());
+            if asked || due || (closed && flush_due.is_some()) {
+                flush_due = match carry_out(&database, waiting, Durability::Immediate) {
+                    Committed::Something => None,
+                    // What was answered before isn't on disk yet.
+                    Committed::Nothing => Some(Instant::now() + FLUSH_EVERY),
+                };
+            } else if !closed {
+                carry_out(&database, waiting, Durability::None);
+                flush_due = flush_due.or_else(|| Some(Instant::now() + FLUSH_EVERY));
             }
-        })
+            if closed {
+                return;
+            }
+        }
+    })
 }
 
 /// Whether a transaction went through: with it everything before it has its durability.
@@ -155,14 +149,10 @@ fn transact<'a>(
     durability: Durability,
 ) -> Result<Vec<Answer>, StoreError> {
     let mut transaction = database.begin_write().map_err(failed("begin a write"))?;
-    transaction
-        .set_durability(durability)
-        .map_err(failed("begin a write"))?;
+    transaction.set_durability(durability).map_err(failed("begin a write"))?;
     let answers = {
         let mut open = Open::tables(&transaction)?;
-        writes
-            .map(|write| open.apply(write))
-            .collect::<Result<Vec<_>, _>>()?
+        writes.map(|write| open.apply(write)).collect::<Result<Vec<_>, _>>()?
     };
     transaction.commit().map_err(failed("commit"))?;
     Ok(answers)
@@ -194,13 +184,7 @@ impl<'t> Open<'t> {
     fn apply(&mut self, write: &Write) -> Result<Answer, StoreError> {
         match write {
             Write::Accepted(accepted) => {
-                let AcceptedExecution {
-                    tenant,
-                    id,
-                    kind,
-                    request_time,
-                    ..
-                } = accepted;
+                let AcceptedExecution { tenant, id, kind, request_time, .. } = accepted;
                 self.update(tenant, id, *kind, *request_time, |summary| {
                     summary.accept(accepted.clone());
                 })?;
@@ -227,12 +211,7 @@ impl<'t> Open<'t> {
     }
 
     fn event(&mut self, event: &ExecutionEvent) -> Result<(), StoreError> {
-        let ExecutionEvent {
-            tenant,
-            execution_id: id,
-            number,
-            ..
-        } = event;
+        let ExecutionEvent { tenant, execution_id: id, number, .. } = event;
         let key = (tenant.as_str(), id.as_str(), *number);
         let stands = match self.events.get(key).map_err(failed("read events"))? {
             Some(value) => {
@@ -242,22 +221,14 @@ impl<'t> Open<'t> {
             None => false,
         };
         if !stands {
-            self.events
-                .insert(key, encode(event).as_slice())
-                .map_err(failed("write an event"))?;
+            self.events.insert(key, encode(event).as_slice()).map_err(failed("write an event"))?;
         }
         // Also when another stands: what the summary takes from it must not depend on who came first.
-        self.update(tenant, id, event.kind, event.time, |summary| {
-            summary.hear(event)
-        })
+        self.update(tenant, id, event.kind, event.time, |summary| summary.hear(event))
     }
 
     fn log_row(&mut self, row: &ExecutionLogRecord) -> Result<(), StoreError> {
-        let LogPlace {
-            event_time,
-            source_offset,
-            event_id,
-        } = LogPlace::of(row);
+        let LogPlace { event_time, source_offset, event_id } = LogPlace::of(row);
         let (tenant, id) = (row.tenant.as_str(), row.execution_id.as_str());
         self.log_rows
             .insert(
@@ -265,9 +236,7 @@ impl<'t> Open<'t> {
                 encode(row).as_slice(),
             )
             .map_err(failed("write a log row"))?;
-        self.update(tenant, id, row.kind, row.event_time, |summary| {
-            summary.log(row)
-        })
+        self.update(tenant, id, row.kind, row.event_time, |summary| summary.log(row))
     }
 
     /// Changes one summary, and the places in the lists that follow from it.
@@ -293,21 +262,13 @@ impl<'t> Open<'t> {
         let listed = before.map(|before| before.created.0);
         if listed != Some(created) {
             if let Some(listed) = listed {
-                self.by_time
-                    .remove((tenant, listed, id))
-                    .map_err(failed())?;
+                self.by_time.remove((tenant, listed, id)).map_err(failed())?;
                 self.by_age.remove((listed, tenant, id)).map_err(failed())?;
             }
-            self.by_time
-                .insert((tenant, created, id), ())
-                .map_err(failed())?;
-            self.by_age
-                .insert((created, tenant, id), ())
-                .map_err(failed())?;
+            self.by_time.insert((tenant, created, id), ()).map_err(failed())?;
+            self.by_age.insert((created, tenant, id), ()).map_err(failed())?;
         }
-        self.executions
-            .insert((tenant, id), encode(&summary).as_slice())
-            .map_err(failed())?;
+        self.executions.insert((tenant, id), encode(&summary).as_slice()).map_err(failed())?;
         Ok(())
     }
 
@@ -321,10 +282,7 @@ impl<'t> Open<'t> {
         let end = Bound::Excluded((before.0, "", ""));
         let mut candidates: Vec<Age> = Vec::new();
         if from.is_none_or(|(created, _, _)| *created < before.0) {
-            let rows = self
-                .by_age
-                .range::<(i64, &str, &str)>((start, end))
-                .map_err(failed())?;
+            let rows = self.by_age.range::<(i64, &str, &str)>((start, end)).map_err(failed())?;
             for row in rows.take(EXPIRY_STEP) {
                 let (key, _) = row.map_err(failed())?;
                 let (created, tenant, id) = key.value();
@@ -333,22 +291,17 @@ impl<'t> Open<'t> {
         }
         let mut executions = 0;
         for (created, tenant, id) in &candidates {
-            let touched = match self
-                .executions
-                .get((tenant.as_str(), id.as_str()))
-                .map_err(failed())?
-            {
-                Some(value) => Some(read::summary(tenant, id, value.value())?.touched),
-                None => None,
-            };
+            let touched =
+                match self.executions.get((tenant.as_str(), id.as_str())).map_err(failed())? {
+                    Some(value) => Some(read::summary(tenant, id, value.value())?.touched),
+                    None => None,
+                };
             if touched.is_none_or(|touched| touched < before) {
                 self.delete(*created, tenant, id).map_err(failed())?;
                 executions += 1;
             }
         }
-        let next = (candidates.len() == EXPIRY_STEP)
-            .then(|| candidates.pop())
-            .flatten();
+        let next = (candidates.len() == EXPIRY_STEP).then(|| candidates.pop()).flatten();
         Ok(Answer::Expired { executions, next })
     }
 
@@ -359,10 +312,8 @@ impl<'t> Open<'t> {
         let behind = successor(id);
         let behind = behind.as_str();
         let numbers = (tenant, id, i64::MIN)..(tenant, behind, i64::MIN);
-        self.events
-            .retain_in::<(&str, &str, i64), _>(numbers, |_, _| false)?;
+        self.events.retain_in::<(&str, &str, i64), _>(numbers, |_, _| false)?;
         let rows = (tenant, id, i64::MIN, i64::MIN, "")..(tenant, behind, i64::MIN, i64::MIN, "");
-        self.log_rows
-            .retain_in::<(&str, &str, i64, i64, &str), _>(rows, |_, _| false)
+        self.log_rows.retain_in::<(&str, &str, i64, i64, &str), _>(rows, |_, _| false)
     }
 }

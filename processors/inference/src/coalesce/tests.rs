@@ -5,11 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn delta(kind: ChunkKind, choice: i32, text: &str) -> Delta {
-    Delta {
-        kind,
-        choice,
-        text: text.into(),
-    }
+    Delta { kind, choice, text: text.into() }
 }
 
 fn text(text: &str) -> Delta {
@@ -29,11 +25,7 @@ fn first_token_leaves_at_once_and_the_next_ones_together() {
     assert!(coalescer.push(text("c"), 20).is_empty());
     assert_eq!(coalescer.due(), Some(21));
     assert_eq!(texts(&coalescer.flush(21)), ["bc"]);
-    assert_eq!(
-        texts(&coalescer.push(text("d"), 43)),
-        ["d"],
-        "a slow token doesn't wait"
-    );
+    assert_eq!(texts(&coalescer.push(text("d"), 43)), ["d"], "a slow token doesn't wait");
 }
 
 #[test]
@@ -58,19 +50,13 @@ fn gap_grows_with_the_stream_up_to_its_bound() {
 fn much_text_doesn_t_wait_and_is_cut_at_characters() {
     let mut coalescer = Coalescer::new();
     coalescer.push(text("a"), 0);
-    assert_eq!(
-        texts(&coalescer.push(text(&"x".repeat(FULL_BYTES)), 1)).len(),
-        1
-    );
+    assert_eq!(texts(&coalescer.push(text(&"x".repeat(FULL_BYTES)), 1)).len(), 1);
     let long = "é".repeat(PIECE_BYTES);
     let pieces = coalescer.push(text(&long), 2);
     assert_eq!(pieces.len(), 2);
     assert!(pieces.iter().all(|piece| piece.text.len() <= PIECE_BYTES));
     assert_eq!(texts(&pieces).concat(), long);
-    assert_eq!(
-        pieces.iter().map(|piece| piece.index).collect::<Vec<_>>(),
-        [2, 3]
-    );
+    assert_eq!(pieces.iter().map(|piece| piece.index).collect::<Vec<_>>(), [2, 3]);
 }
 
 #[test]
@@ -84,13 +70,7 @@ fn new_try_numbers_from_zero_and_forgets_what_waited() {
     let pieces = coalescer.push(text("c"), 2);
     assert_eq!(
         pieces,
-        [Piece {
-            attempt: 2,
-            index: 0,
-            kind: ChunkKind::Text,
-            choice: 0,
-            text: "c".into()
-        }]
+        [Piece { attempt: 2, index: 0, kind: ChunkKind::Text, choice: 0, text: "c".into() }]
     );
 }
 
@@ -121,10 +101,7 @@ fn pieces_of_tool_calls_stay_one_array() {
         coalescer.push(delta(ChunkKind::ToolCalls, 0, piece), 1);
     }
     let pieces = coalescer.flush(2);
-    assert_eq!(
-        texts(&pieces),
-        [r#"[{"index":0},{"index":1}, {"index":0}]"#]
-    );
+    assert_eq!(texts(&pieces), [r#"[{"index":0},{"index":1}, {"index":0}]"#]);
 }
 
 proptest! {
