@@ -11,7 +11,7 @@ use kafka::topics::Layout;
 use kafka::topics::admin::Admin;
 use runtime::ports::ClusterError;
 use runtime::processor::Processor;
-use runtime::worker::{Options, Worker};
+use runtime::worker::{Options, Readiness, Worker};
 use schemas::Ids;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -103,6 +103,7 @@ impl Platform {
             cluster: Arc::new(self.cluster.clone()),
             options,
             program: "bench".into(),
+            readiness: Readiness::default(),
         };
         let stop = CancellationToken::new();
         let task = self.runtime.spawn(worker.run(stop.clone()));

@@ -9,7 +9,7 @@ use domain::topic::{Kind, Topic};
 use gateway::{Dependency, Gateway, Page};
 use inference::{Inference, Models};
 use runtime::ports::{self, Publish};
-use runtime::worker::{self, Worker};
+use runtime::worker::{self, Readiness, Worker};
 use schemas::Ids;
 use service::catalogue::Definitions;
 use service::config::{Config, Role};
@@ -99,14 +99,15 @@ impl Node {
             false => None,
         };
         let hub = listener.as_ref().map(|_| parts.start_hub(&mut stages));
+        let mut dependencies = Vec::new();
         if parts.config.has(Role::Inference) {
-            parts.start_inference(&mut stages, program).await?;
+            dependencies.push(parts.start_inference(&mut stages, program).await?);
         }
         match (listener, hub, store) {
             (Some(listener), Some(hub), Some(store)) => {
-                parts.start_gateway(&mut stages, page, hub, store, listener);
+                parts.start_gateway(&mut stages, page, hub, store, listener, dependencies);
             }
-            _ => parts.start_health(&mut stages).await?,
+            _ => parts.start_health(&mut stages, dependencies).await?,
         }
         parts.definitions.wait_caught_up().await;
         let Parts { cluster, definitions, publisher, .. } = parts;
@@ -181,7 +182,7 @@ impl Parts {
         &self,
         stages: &mut Stages,
         program: JoinHandle<String>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<Dependency, CommandError> {
         let deltas = ports::Cluster::deltas(&self.cluster)
             .map_err(|error| CommandError::new("making the producer of tokens", error))?;
         let ids = self.cluster.ids().clone();
@@ -195,12 +196,27 @@ impl Parts {
             program: program
                 .await
                 .map_err(|error| CommandError::new("taking the program's fingerprint", error))?,
+            readiness: Readiness::default(),
         };
+        let readiness = worker.readiness.clone();
         let limit = worker.options.drain + LAST_CHECKPOINTS;
         stages.start("inference", limit, |shutdown| async move {
             worker.run(shutdown.token().clone()).await.map_err(TaskError::from)
         });
-        Ok(())
+        let check = move || match readiness.is_ready() {
+            true => Ok(()),
+            false => Err("still taking over partitions".into()),
+        };
+        Ok(Dependency { name: "inference", check: Arc::new(check) })
+    }
+
+    fn definitions_caught_up(&self) -> Dependency {
+        let definitions = self.definitions.clone();
+        let check = move || match definitions.caught_up() {
+            true => Ok(()),
+            false => Err("still reading the definitions".into()),
+        };
+        Dependency { name: "definitions", check: Arc::new(check) }
     }
 
     fn start_gateway(
@@ -210,6 +226,7 @@ impl Parts {
         hub: follow::Handle,
         store: Arc<dyn Store>,
         listener: TcpListener,
+        dependencies: Vec<Dependency>,
     ) {
         let options = gateway::Options {
             body_bytes: self.config.gateway.max_body_bytes,
@@ -227,7 +244,7 @@ impl Parts {
             store,
             definitions: self.definitions.clone(),
             metrics: Arc::new(move || metrics.render()),
-            dependencies: Vec::new(),
+            dependencies,
             shutdown,
         };
         stages.start("gateway", GATEWAY_DRAINS + READER_STOPS, |shutdown| {
@@ -236,24 +253,19 @@ impl Parts {
         });
     }
 
-    async fn start_health(&self, stages: &mut Stages) -> Result<(), CommandError> {
+    async fn start_health(
+        &self,
+        stages: &mut Stages,
+        mut dependencies: Vec<Dependency>,
+    ) -> Result<(), CommandError> {
         let Some(address) = self.config.telemetry.metrics_listen else {
             return Ok(());
         };
         let listener = listen(address, "telemetry.metrics-listen").await?;
-        let definitions = self.definitions.clone();
-        let caught_up = Dependency {
-            name: "definitions",
-            check: Arc::new(move || match definitions.caught_up() {
-                true => Ok(()),
-                false => Err("still reading the definitions".into()),
-            }),
-        };
+        dependencies.push(self.definitions_caught_up());
         let metrics = self.metrics.clone();
         stages.start("health", READER_STOPS, |shutdown| async move {
-            health::serve(listener, metrics, vec![caught_up], shutdown)
-                .await
-                .map_err(TaskError::from)
+            health::serve(listener, metrics, dependencies, shutdown).await.map_err(TaskError::from)
         });
         Ok(())
     }

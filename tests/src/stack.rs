@@ -73,3 +73,99 @@ fn start() -> Addresses {
     assert!(output.status.success(), "{command:?}: {}", output.status);
     Addresses::parse(String::from_utf8_lossy(&output.stdout).trim())
 }
+
+/// A part of a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Kafka.
+    Broker,
+    /// The schema registry.
+    Registry,
+}
+
+/// A real stack of one test's own, whose parts may be killed and started again with their data. Dropping it
+/// ends it.
+pub struct Own {
+    folder: tempfile::TempDir,
+    addresses: Addresses,
+    broker: u64,
+    registry: u64,
+}
+
+impl Own {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When it doesn't start.
+    pub async fn start() -> Self {
+        tokio::task::spawn_blocking(|| {
+            let folder = tempfile::tempdir().expect("a folder for a stack");
+            let line = up(folder.path(), "0", "0");
+            let ready: Value = serde_json::from_str(&line).expect("a line of JSON");
+            let pid = |field: &str| ready[field].as_u64().expect("a process id");
+            let (broker, registry) = (pid("kafka_pid"), pid("registry_pid"));
+            Self { folder, addresses: Addresses::parse(&line), broker, registry }
+        })
+        .await
+        .expect("infra/local/up starts")
+    }
+
+    /// Where its parts are.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Kills a part (SIGKILL).
+    ///
+    /// # Panics
+    /// When it is gone already.
+    pub fn kill(&self, part: Part) {
+        let pid = match part {
+            Part::Broker => self.broker,
+            Part::Registry => self.registry,
+        };
+        let status = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+        assert!(status.expect("the system has `kill`").success(), "{part:?}");
+    }
+
+    /// Starts what was killed, where it was, with the data that it had.
+    ///
+    /// # Panics
+    /// When it doesn't start.
+    pub async fn start_again(&self) {
+        let folder = self.folder.path().to_owned();
+        let port = |address: &str| {
+            let rest = address.trim_start_matches("http://");
+            let rest = rest.split('/').next().unwrap_or_default();
+            rest.rsplit(':').next().unwrap_or_default().to_owned()
+        };
+        let (kafka, registry) = (port(&self.addresses.brokers), port(&self.addresses.registry));
+        tokio::task::spawn_blocking(move || up(&folder, &kafka, &registry))
+            .await
+            .expect("infra/local/up starts again");
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let mut command = Command::new(root().join("infra/local/down"));
+        command.arg("--data").arg(self.folder.path()).stdin(Stdio::null());
+        // The folder goes either way, and the stack ends with this process at the latest.
+        let _ = command.output();
+    }
+}
+
+fn up(folder: &std::path::Path, kafka: &str, registry: &str) -> String {
+    let id = std::process::id().to_string();
+    let mut command = Command::new(root().join("infra/local/up"));
+    command.arg("--data").arg(folder);
+    command
+        .args(["--kafka-port", kafka, "--registry-port", registry])
+        .args(["--output", "json", "--until-exit-of", &id])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", output.status);
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}

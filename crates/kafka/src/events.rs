@@ -10,6 +10,10 @@ use rdkafka::statistics::Statistics;
 
 /// A log line of librdkafka.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    // Said of every producer that we make, of a setting that we chose knowingly.
+    if message.contains("enable.gapless.guarantee") {
+        return;
+    }
     match level {
         // librdkafka calls a lost connection an error; whoever waits for it says so when it matters.
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {

@@ -105,10 +105,9 @@ impl Context {
         if let Err(error) = assigned {
             tracing::error!(%error, feed = self.feed, ?partitions, "could not take an assignment");
         }
-        if partitions.is_empty() {
-            return;
+        if !partitions.is_empty() {
+            tracing::info!(feed = self.feed, ?partitions, "partitions assigned");
         }
-        tracing::info!(feed = self.feed, ?partitions, "partitions assigned");
         self.ownership.with(|owned| owned.extend(&partitions));
         let _ = self.inbox.reports.send(Report::Assigned(partitions));
     }

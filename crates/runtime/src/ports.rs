@@ -105,7 +105,7 @@ pub enum Sent {
 /// What the parts tell the worker.
 #[derive(Debug)]
 pub enum Report {
-    /// The group gave these feed partitions to this member.
+    /// The group gave these feed partitions to this member: none, if others have them all.
     Assigned(Vec<i32>),
     /// The group takes these partitions back. The group waits until `done` is dropped or its patience ends.
     Revoked {

@@ -1,173 +1,13 @@
-//! Workers that crash, stand still, or share the work, on the real stack: what was asked for ends once, and
-//! what had finished isn't done again.
+//! Workers that crash, stand still, come and go, or share the work, on the real stack: what was asked for
+//! ends once, and what had finished isn't done again.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use domain::event::ExecutionEvent;
-use domain::log_row::ExecutionLogRecord;
-use domain::request::ModelRequest;
-use domain::topic::Topic;
-use model::scripted::{Seen, Server};
-use serde_json::json;
-use stepstream_tests::invariants::Run;
-use stepstream_tests::platform::output;
-use stepstream_tests::process::{Process, Signal};
-use stepstream_tests::stack::{self, Addresses, Stack};
-use stepstream_tests::topics::{Client, Reading};
+use stepstream_tests::process::Signal;
 use stepstream_tests::wait::{PATIENCE, until};
-use stepstream_tests::{fresh, program, provider};
-use tempfile::TempDir;
 
-/// The least that brokers take by default.
-const SESSION: Duration = Duration::from_secs(6);
-
-/// The alias under test.
-const MODEL: &str = "slow";
-
-/// How long the slow half of the calls takes: long enough to be cut off in the middle.
-const SLOW_MS: u64 = 5_000;
-
-/// After nothing came for so long, nothing more is expected.
-const QUIET: Duration = Duration::from_secs(2);
-
-/// A cluster of its own (by its prefix) with topics and one model, and the workers on it.
-struct Cluster {
-    addresses: &'static Addresses,
-    prefix: String,
-    upstream: Client,
-    provider: Server,
-    results: Reading<ExecutionEvent>,
-    folder: TempDir,
-}
-
-impl Cluster {
-    async fn new() -> Self {
-        let addresses = stack::real().await;
-        let prefix = format!("{}-", fresh("c"));
-        let folder = tempfile::tempdir().unwrap();
-        // One in two, by its id, is slow.
-        let slow = json!({ "every": 2, "latency_ms": SLOW_MS });
-        let provider =
-            provider::start(json!([{ "reply": "done", "latency_ms": 50, "slow": slow }])).await;
-        let file = folder.path().join("model.json");
-        std::fs::write(&file, provider::model(&provider).to_string()).unwrap();
-        let file = file.display().to_string();
-        for arguments in [&["topics", "apply"][..], &["models", "put", MODEL, &file]] {
-            let command = command(addresses, &prefix, arguments);
-            tokio::task::spawn_blocking(move || output(command)).await.unwrap();
-        }
-        let upstream = Client::connect(Stack::Real, addresses, &prefix).await;
-        let results = upstream.read(Topic::Results).await;
-        Self { addresses, prefix, upstream, provider, results, folder }
-    }
-
-    /// A worker that owns at least `partitions` partitions.
-    async fn worker(&self, name: &str, partitions: u32) -> Worker {
-        let port = free_port();
-        let mut command = command(self.addresses, &self.prefix, &["serve", "--roles", "inference"]);
-        command.env("STEPSTREAM_TELEMETRY__METRICS_LISTEN", format!("127.0.0.1:{port}"));
-        let worker = Worker { process: Process::start(name, command, self.folder.path()), port };
-        until(&format!("{name} owns {partitions} partitions"), PATIENCE, async || {
-            (worker.owned().await? >= partitions).then_some(())
-        })
-        .await;
-        worker
-    }
-
-    /// Publishes `count` requests; returns their ids.
-    async fn publish(&self, count: usize) -> BTreeSet<String> {
-        let ids: BTreeSet<String> = (0..count).map(|_| fresh("call")).collect();
-        for id in &ids {
-            let body = r#"{"messages":[{"role":"user","content":"hi"}]}"#;
-            self.upstream.request(&ModelRequest::new(id.clone(), MODEL, body)).await;
-        }
-        ids
-    }
-
-    /// Waits until the fast ones of `ids` have ended and slow ones are in the middle of their calls;
-    /// returns those that have ended.
-    async fn in_the_middle(&mut self, ids: &BTreeSet<String>) -> BTreeSet<String> {
-        let begun = tokio::time::timeout(
-            PATIENCE,
-            self.provider.until(|seen| calls(seen, ids) == ids.len()),
-        );
-        begun.await.expect("every call has begun");
-        let ended =
-            self.results.until("some have ended", is_end_of(ids), |ends| !ends.is_empty()).await;
-        let ended = ended.iter().map(|event| event.execution_id.clone()).collect();
-        assert!(self.provider.seen().open > 0, "some are in the middle");
-        ended
-    }
-
-    /// Waits until all have ended, and a while longer; then everything must hold. `handovers`: how often a
-    /// running call may have been made again.
-    async fn all_ended_once(
-        &mut self,
-        accepted: &BTreeSet<String>,
-        finished: &BTreeSet<String>,
-        handovers: u32,
-    ) {
-        let all = |ends: &[&ExecutionEvent]| {
-            let ended: BTreeSet<_> = ends.iter().map(|event| &event.execution_id).collect();
-            ended.len() == accepted.len()
-        };
-        self.results.until("all have ended", is_end_of(accepted), all).await;
-        let mut log = self.upstream.read::<ExecutionLogRecord>(Topic::ExecutionLog).await;
-        let ends =
-            |row: &ExecutionLogRecord| row.status.is_some() && accepted.contains(&row.execution_id);
-        log.until("all rows", ends, |rows| rows.len() >= accepted.len()).await;
-        // What comes twice comes late.
-        log.settle(QUIET).await;
-        self.results.settle(QUIET).await;
-        let calls = self.provider.seen().keys;
-        let (results, log) = (&self.results, &log);
-        Run { accepted, finished, handovers, results, log, calls: &calls }.check();
-    }
-}
-
-/// How many of `ids` the provider was asked for.
-fn calls(seen: &Seen, ids: &BTreeSet<String>) -> usize {
-    seen.keys.iter().filter(|key| ids.contains(*key)).collect::<BTreeSet<_>>().len()
-}
-
-fn is_end_of(ids: &BTreeSet<String>) -> impl Fn(&ExecutionEvent) -> bool {
-    |event| event.event_type.is_terminal() && ids.contains(&event.execution_id)
-}
-
-fn command(addresses: &Addresses, prefix: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program());
-    command
-        .args(arguments)
-        .env("STEPSTREAM_KAFKA__BROKERS", &addresses.brokers)
-        .env("STEPSTREAM_KAFKA__PREFIX", prefix)
-        .env("STEPSTREAM_KAFKA__PARTITIONS", "4")
-        .env("STEPSTREAM_KAFKA__REPLICATION_FACTOR", "1")
-        .env("STEPSTREAM_REGISTRY__URL", &addresses.registry)
-        .env("STEPSTREAM_RUNTIME__SESSION_TIMEOUT_MS", SESSION.as_millis().to_string());
-    command
-}
-
-pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-struct Worker {
-    process: Process,
-    port: u16,
-}
-
-impl Worker {
-    /// How many partitions it owns, by its own metrics.
-    async fn owned(&self) -> Option<u32> {
-        let url = format!("http://127.0.0.1:{}/metrics", self.port);
-        let text = reqwest::get(url).await.ok()?.text().await.ok()?;
-        let line = text.lines().find(|line| line.starts_with("stepstream_partitions_owned{"))?;
-        line.rsplit(' ').next()?.parse::<f64>().ok().map(|owned| owned as u32)
-    }
-}
+use crate::cluster::{Cluster, SESSION};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_worker_is_followed_by_one_that_repeats_nothing_finished() {
@@ -231,4 +71,37 @@ async fn stopped_worker_lets_its_calls_end_and_leaves_nothing_to_repeat() {
     assert!(status.success(), "{status}");
     let _second = cluster.worker("second", 4).await;
     cluster.all_ended_once(&ids, &ids, 0).await;
+}
+
+/// How often workers come and go.
+const CHANGES: u32 = 5;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_that_come_and_go_while_calls_run_lose_and_repeat_nothing_finished() {
+    let mut cluster = Cluster::new().await;
+    let mut steady = cluster.worker("steady", 4).await;
+    let mut ids = cluster.publish(20).await;
+    let finished = cluster.in_the_middle(&ids).await;
+    for change in 0..CHANGES {
+        let mut other = cluster.worker(&format!("other-{change}"), 1).await;
+        ids.extend(cluster.publish(8).await);
+        let shared = Instant::now();
+        until("they share for a while", PATIENCE, async || {
+            (shared.elapsed() > Duration::from_secs(2)).then_some(())
+        })
+        .await;
+        if change % 2 == 0 {
+            other.process.signal(Signal::Terminate);
+            other.process.ended(PATIENCE);
+        } else {
+            other.process.kill();
+        }
+    }
+    until("the steady one has it all", PATIENCE, async || {
+        (steady.owned().await? == 4).then_some(())
+    })
+    .await;
+    // To the other and back, each time.
+    cluster.all_ended_once(&ids, &finished, 2 * CHANGES).await;
+    steady.process.kill();
 }

@@ -5,10 +5,12 @@
     reason = "all of this is tests, most of it outside functions marked so"
 )]
 
+mod cluster;
 mod crashes;
 mod executions;
 mod openai;
 mod operating;
+mod outages;
 mod outside;
 mod stopping;
 mod tenants;

@@ -95,7 +95,7 @@ async fn process_without_a_gateway_tells_its_health() {
     let operator = Operator::new().await;
     operator.run(&["topics", "apply"]).await.check(0, &[]);
     let folder = tempfile::tempdir().unwrap();
-    let port = crate::crashes::free_port();
+    let port = crate::cluster::free_port();
     let mut command = operator.command(&["serve", "--roles", "inference"]);
     command.env("STEPSTREAM_TELEMETRY__METRICS_LISTEN", format!("127.0.0.1:{port}"));
     let mut worker = Process::start("worker", command, folder.path());

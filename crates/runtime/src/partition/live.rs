@@ -255,7 +255,7 @@ impl<P: Processor> Partition<P> {
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let state_time = self.state_time.plus(now - self.time_moved_at);
         Gauges {
-            live: i64::from(self.phase == Phase::Live),
+            live: i64::from(self.is_live()),
             held: count(self.held.len()),
             unchecked: self.log_next - self.checked,
             outbox: count(self.outbox.len()),
@@ -263,6 +263,12 @@ impl<P: Processor> Partition<P> {
             wanted: count(self.entries.wanted()),
             oldest_ms: self.entries.oldest_wanted().map_or(0, |since| state_time.since(since)),
         }
+    }
+
+    /// Whether the partition is owned and caught up.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.phase == Phase::Live
     }
 
     /// Whether calls still run, or their ends are not folded yet.

@@ -6,6 +6,7 @@ mod metrics;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use domain::answer::Failure;
@@ -46,6 +47,23 @@ const TICK: Duration = Duration::from_millis(5);
 /// How long a partition that is given back may take for its last checkpoint (rule K4).
 const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 
+/// Whether a worker has joined its group and is caught up with every partition that it was given. May be
+/// asked from anywhere.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Whether it is ready now.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn tell(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+}
+
 /// One processor on one cluster.
 pub struct Worker<P: Processor> {
     /// The processor.
@@ -58,6 +76,8 @@ pub struct Worker<P: Processor> {
     pub options: Options,
     /// Fingerprint of the program: a change of it raises the generation.
     pub program: String,
+    /// Told how far the worker is.
+    pub readiness: Readiness,
 }
 
 impl<P: Processor> Worker<P> {
@@ -146,6 +166,8 @@ struct Loop<P: Processor> {
     confirmed_to: mpsc::UnboundedSender<(i64, Confirmed)>,
     confirming: bool,
     confirm_at: i64,
+    /// Whether the group has given this member anything yet, be it nothing.
+    joined: bool,
     slots: BTreeMap<i32, Slot<P>>,
     running: HashMap<u64, AbortHandle>,
     /// Sends that the producer had no room for, in order.
@@ -184,6 +206,7 @@ impl<P: Processor> Loop<P> {
             confirmed,
             confirmed_to,
             confirming: false,
+            joined: false,
             confirm_at: 0,
             slots: BTreeMap::new(),
             running: HashMap::new(),
@@ -255,6 +278,7 @@ impl<P: Processor> Loop<P> {
     fn handle_report(&mut self, report: Report) {
         match report {
             Report::Assigned(partitions) => {
+                self.joined = true;
                 for partition in partitions {
                     self.take_over(partition);
                 }
@@ -384,6 +408,11 @@ impl<P: Processor> Loop<P> {
         if self.now() >= self.confirm_at + every {
             self.confirm();
         }
+        let caught_up = self.slots.values().all(|slot| match &slot.state {
+            State::Running(machine) => machine.is_live(),
+            State::Restoring(_) | State::Damaged => false,
+        });
+        self.worker.readiness.tell(self.joined && caught_up);
         self.meters.gauge(self.slots.values().filter_map(|slot| match &slot.state {
             State::Running(machine) => Some(machine.gauges(self.now())),
             State::Restoring(_) | State::Damaged => None,
