@@ -18,7 +18,7 @@ mod row;
 mod step;
 
 pub use metrics::describe;
-pub use models::Models;
+pub use models::{Models, Unfit};
 pub use processor::Inference;
 
 #[cfg(test)]
