@@ -187,17 +187,17 @@ impl ports::Cluster for Cluster {
             .watermarks
             .of(topic, partition)
             .map_err(|error| failed(format!("reading {topic} [{partition}]"), error))?;
-        if from > 0 && from < low {
+        let Some(from) = first_of(from, low) else {
             let gone =
                 format!("offset {from} of {topic} [{partition}] is gone: it begins at {low}");
             return Ok(Scanned::Gone(gone));
-        }
+        };
         let mut found = Vec::new();
         read(
             &self.settings,
             &self.watermarks,
             (topic, partition),
-            (From::At(from.max(low)), Until::Before(to.saturating_add(1))),
+            (From::At(from), Until::Before(to.saturating_add(1))),
             &mut |message| found.push(records::raw(message)),
         )?;
         Ok(Scanned::Records(found))
@@ -214,5 +214,27 @@ impl Topics for Cluster {
     fn tail(&self, topic: Topic, from: TailFrom) -> Result<Box<dyn Tail>, ClusterError> {
         let name = self.names.of(topic);
         Ok(Box::new(crate::edge::Tail::open(&self.settings, &self.watermarks, name, &from)?))
+    }
+}
+
+/// Where a scan from `from` begins in a log whose oldest record is at `low`; `None`: what it asks for is gone.
+fn first_of(from: i64, low: i64) -> Option<i64> {
+    match from {
+        ..=0 => Some(low),
+        _ => (from >= low).then_some(from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_of;
+
+    #[test]
+    fn what_retention_has_passed_is_gone_and_zero_is_the_oldest() {
+        for (from, low, first) in
+            [(0, 0, Some(0)), (0, 7, Some(7)), (7, 7, Some(7)), (9, 7, Some(9)), (6, 7, None)]
+        {
+            assert_eq!(first_of(from, low), first, "{from} {low}");
+        }
     }
 }

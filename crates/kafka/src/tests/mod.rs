@@ -22,7 +22,7 @@ use crate::embedded::Options;
 use crate::{Cluster, Embedded, Registry};
 
 /// How long anything may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long a test listens for what must not come.
 const QUIET: Duration = Duration::from_millis(300);
@@ -58,13 +58,25 @@ impl Ends {
         soon("a report", || self.reports.try_recv().ok())
     }
 
-    /// The partitions of the next report, which must be an assignment.
+    /// The partitions of the next report, which must be an assignment. One of nothing says only that the
+    /// member has joined.
     pub(crate) fn assigned(&mut self) -> Vec<i32> {
-        match self.report() {
-            Report::Assigned(mut partitions) => {
-                partitions.sort_unstable();
-                partitions
+        loop {
+            match self.report() {
+                Report::Assigned(mut partitions) if !partitions.is_empty() => {
+                    partitions.sort_unstable();
+                    return partitions;
+                }
+                Report::Assigned(_) => {}
+                other => panic!("expected an assignment, got {other:?}"),
             }
+        }
+    }
+
+    /// The partitions that were assigned just now, if any were.
+    pub(crate) fn assigned_now(&mut self) -> Option<Vec<i32>> {
+        match self.reports.try_recv().ok()? {
+            Report::Assigned(partitions) => Some(partitions).filter(|given| !given.is_empty()),
             other => panic!("expected an assignment, got {other:?}"),
         }
     }
