@@ -1,5 +1,5 @@
 //! The registry of the embedded stack: the part of the Confluent API that clients use, in memory, Avro
-//! without references. [`store`] decides; here are the routes.
+//! without references. `store` decides; here are the routes.
 
 mod store;
 #[cfg(test)]
