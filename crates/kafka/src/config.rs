@@ -282,6 +282,8 @@ fn tunable(role: Role, stack: Stack) -> &'static [(&'static str, &'static str)] 
             ("socket.timeout.ms", "10000"),
         ],
         (Role::Reader(_), Stack::Real) => &[
+            // For the lag metric.
+            ("statistics.interval.ms", "5000"),
             ("fetch.wait.max.ms", FETCH_WAIT_REAL),
             // How long a full queue, and an error, keep a partition out of the next fetch.
             ("fetch.queue.backoff.ms", "5"),
@@ -291,6 +293,7 @@ fn tunable(role: Role, stack: Stack) -> &'static [(&'static str, &'static str)] 
             ("queued.max.messages.kbytes", "16384"),
         ],
         (Role::Reader(_), Stack::Embedded) => &[
+            ("statistics.interval.ms", "5000"),
             ("fetch.wait.max.ms", FETCH_WAIT_EMBEDDED),
             ("fetch.queue.backoff.ms", "2"),
             ("fetch.error.backoff.ms", "20"),

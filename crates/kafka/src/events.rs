@@ -38,6 +38,33 @@ pub(crate) fn error(error: &KafkaError, reason: &str) {
     }
 }
 
+/// Records of a topic that stand in the partitions that are read here and were not handed on yet.
+const LAG: &str = "stepstream_read_lag_records";
+
+/// Describes the metrics of this file.
+pub(crate) fn describe() {
+    metrics::describe_gauge!(
+        LAG,
+        metrics::Unit::Count,
+        "records of the partitions that are read here, not handed on yet, by topic"
+    );
+}
+
+/// Shows how far a client's reading is behind. Only clients with `statistics.interval.ms` have statistics.
+fn lag(statistics: &Statistics) {
+    for topic in statistics.topics.values() {
+        let behind: i64 = topic
+            .partitions
+            .values()
+            .filter(|partition| partition.desired)
+            .map(|partition| partition.consumer_lag.max(0))
+            .sum();
+        // A count of records fits a double far beyond what a topic holds.
+        #[allow(clippy::cast_precision_loss)]
+        metrics::gauge!(LAG, "topic" => topic.topic.clone()).set(behind as f64);
+    }
+}
+
 /// Whether it says that a connection was lost or could not be made.
 pub(crate) fn is_connection(error: &KafkaError) -> bool {
     matches!(
@@ -63,7 +90,9 @@ impl ClientContext for Logged {
         error(&e, reason);
     }
 
-    fn stats(&self, _: Statistics) {}
+    fn stats(&self, statistics: Statistics) {
+        lag(&statistics);
+    }
 }
 
 impl ConsumerContext for Logged {}

@@ -16,7 +16,7 @@ use runtime::ports::{self, ClusterError, Inbox, RECORDS_PER_BATCH, Raw, Records,
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::config::{Role, Settings};
-use crate::events::Logged;
+use crate::events::{self, Logged};
 use crate::reading::Watermarks;
 use crate::{failed, records};
 
@@ -62,6 +62,7 @@ impl Reader {
             .client(Role::Reader(kind))
             .create_with_context(Logged)
             .map_err(|error| failed(what(), error))?;
+        events::describe();
         let (commands, received) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let feed = settings.topic(Topic::Feed(kind));
