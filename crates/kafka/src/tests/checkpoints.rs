@@ -149,6 +149,40 @@ fn every_error_of_every_transactional_request_has_its_meaning_and_is_recovered_f
 }
 
 #[test]
+fn taking_over_waits_for_a_coordinator_that_moves_or_loads_and_says_what_will_not_pass() {
+    use Code as C;
+    use Expected::{Committed, Fenced, Unknown};
+    let table = [
+        (Api::FindCoordinator, C::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE, Committed),
+        (Api::FindCoordinator, C::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, Committed),
+        (Api::InitProducerId, C::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE, Committed),
+        (Api::InitProducerId, C::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, Committed),
+        (Api::InitProducerId, C::RD_KAFKA_RESP_ERR_NOT_COORDINATOR, Committed),
+        (Api::InitProducerId, C::RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS, Committed),
+        (Api::InitProducerId, C::RD_KAFKA_RESP_ERR_PRODUCER_FENCED, Fenced),
+        (Api::InitProducerId, C::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED, Unknown),
+    ];
+    let (embedded, _) = embedded();
+    let cluster = with_transactions(&embedded);
+    let mut wrong = Vec::new();
+    for (api, code, expected) in table {
+        let mut checkpoints = cluster.checkpoints(Kind::Model, 0).unwrap();
+        // More than once: a coordinator that moves is asked again and again.
+        embedded.with_mock(|mock| mock.request_errors(api, &[code, code, code]));
+        let result = checkpoints.take_over();
+        embedded.with_mock(|mock| mock.clear_request_errors(api));
+        if came_to(&result) != expected {
+            wrong.push(format!("{api:?} {code:?}: expected {expected:?}, got {result:?}"));
+        }
+        if came_to(&result) != Committed {
+            checkpoints.take_over().unwrap();
+        }
+        checkpoints.commit(batch(&[("after", Some("v"))], 0)).unwrap();
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
 fn a_connection_that_breaks_while_a_transaction_ends_makes_the_outcome_unknown() {
     let (embedded, _) = embedded();
     let cluster = with_transactions(&embedded);
