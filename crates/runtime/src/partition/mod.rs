@@ -502,7 +502,7 @@ impl<P: Processor> Partition<P> {
     /// Makes the changes of one fold real, and sends what it puts out.
     fn apply(&mut self, now: i64, raw: &Raw, time: Millis, changes: Changes<P>) {
         let Changes { writes, outputs, rows, feed_next, seen, gap, early_timer: _ } = changes;
-        if time > self.state_time || self.time_moved_at == 0 {
+        if time > self.state_time {
             self.time_moved_at = now;
         }
         self.state_time = time;

@@ -59,6 +59,13 @@ pub(super) struct Meters {
     log: Counter,
     commit_seconds: Histogram,
     calls_running: Gauge,
+    partitions: Gauge,
+    unfolded: Gauge,
+    unchecked: Gauge,
+    outbox: Gauge,
+    entries: Gauge,
+    wanted: Gauge,
+    oldest: Gauge,
 }
 
 impl Meters {
@@ -71,6 +78,13 @@ impl Meters {
             log: metrics::counter!(READ, "kind" => kind, "side" => "log"),
             commit_seconds: metrics::histogram!(COMMIT_SECONDS, "kind" => kind),
             calls_running: metrics::gauge!(CALLS_RUNNING, "kind" => kind),
+            partitions: metrics::gauge!(PARTITIONS, "kind" => kind),
+            unfolded: metrics::gauge!(UNFOLDED, "kind" => kind),
+            unchecked: metrics::gauge!(UNCHECKED, "kind" => kind),
+            outbox: metrics::gauge!(OUTBOX, "kind" => kind),
+            entries: metrics::gauge!(ENTRIES, "kind" => kind),
+            wanted: metrics::gauge!(WANTED, "kind" => kind),
+            oldest: metrics::gauge!(OLDEST, "kind" => kind),
         }
     }
 
@@ -123,18 +137,15 @@ impl Meters {
             sum.wanted += gauges.wanted;
             sum.oldest_ms = sum.oldest_ms.max(gauges.oldest_ms);
         }
-        let set = |name: &'static str, value: i64| {
-            // Counts of records fit a double far beyond what memory holds.
-            #[allow(clippy::cast_precision_loss)]
-            metrics::gauge!(name, "kind" => self.kind).set(value as f64);
-        };
-        set(PARTITIONS, sum.live);
-        set(UNFOLDED, sum.held);
-        set(UNCHECKED, sum.unchecked);
-        set(OUTBOX, sum.outbox);
-        set(ENTRIES, sum.entries);
-        set(WANTED, sum.wanted);
-        metrics::gauge!(OLDEST, "kind" => self.kind)
-            .set(Duration::from_millis(sum.oldest_ms.unsigned_abs()).as_secs_f64());
+        // Counts of records fit a double far beyond what memory holds.
+        #[allow(clippy::cast_precision_loss)]
+        let set = |gauge: &Gauge, value: i64| gauge.set(value as f64);
+        set(&self.partitions, sum.live);
+        set(&self.unfolded, sum.held);
+        set(&self.unchecked, sum.unchecked);
+        set(&self.outbox, sum.outbox);
+        set(&self.entries, sum.entries);
+        set(&self.wanted, sum.wanted);
+        self.oldest.set(Duration::from_millis(sum.oldest_ms.unsigned_abs()).as_secs_f64());
     }
 }

@@ -98,7 +98,6 @@ impl<P: Processor> Worker<P> {
                 .build()
                 .map_err(|error| cluster_error("making the fold's runtime", &error))
                 .and_then(|runtime| {
-                    let _ = calls_on.clone();
                     runtime.block_on(async {
                         Loop::join(self, calls_on)?.work(shutdown).await;
                         Ok(())
