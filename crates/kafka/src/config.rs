@@ -100,6 +100,10 @@ pub(crate) enum Batching {
 /// work waits after a crash, and how often a busy machine is taken for dead.
 pub(crate) const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A worker that does nothing for half of this is reported, and after as long again as this its partitions go
+/// to others. Also how long a rebalance waits for a member.
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(30);
+
 /// `socket.timeout.ms` of the transactional producers. A commit that takes longer may have been sent twice,
 /// and the first copy may still be on its way. librdkafka wants it below [`TRANSACTION_TIMEOUT`].
 pub(crate) const TRANSACTION_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -181,6 +185,16 @@ impl Settings {
             .map_or(SESSION_TIMEOUT, Duration::from_millis)
     }
 
+    /// After this long without a poll, a member leaves its group. librdkafka wants it no shorter than the
+    /// session timeout.
+    pub(crate) fn max_poll_interval(&self) -> Duration {
+        self.properties
+            .get("max.poll.interval.ms")
+            .and_then(|text| text.parse().ok())
+            .map_or(MAX_POLL_INTERVAL, Duration::from_millis)
+            .max(self.session_timeout())
+    }
+
     /// Checks what can be checked without a broker.
     ///
     /// # Errors
@@ -228,7 +242,12 @@ impl Settings {
             config.set(*name, *value);
         }
         match role {
-            Role::Membership(kind) | Role::Reader(kind) => {
+            Role::Membership(kind) => {
+                config.set("group.id", self.group(kind));
+                let interval = self.max_poll_interval().as_millis();
+                config.set("max.poll.interval.ms", interval.to_string());
+            }
+            Role::Reader(kind) => {
                 config.set("group.id", self.group(kind));
             }
             // Manual assignment needs a name too. Nothing is ever committed under it.
@@ -260,6 +279,12 @@ fn base() -> &'static [(&'static str, &'static str)] {
         // A broker that restarts is back within seconds.
         ("reconnect.backoff.ms", "50"),
         ("reconnect.backoff.max.ms", "2000"),
+        // A connection that died without a word (a cut cable, a forgotten entry in a firewall) is known by a
+        // request that nobody answers, and everything that waits behind it waits as long.
+        ("socket.timeout.ms", "10000"),
+        // A topic that was refused once (a missing permission), or that a broker didn't know yet when it had
+        // just started, is looked at again this often; a group that misses its topic stands still until then.
+        ("topic.metadata.refresh.interval.ms", "5000"),
         // An idle connection that the broker closes is no news.
         ("log.connection.close", "false"),
     ]
@@ -271,15 +296,10 @@ fn tunable(role: Role, stack: Stack) -> &'static [(&'static str, &'static str)] 
         (Role::Membership(_), _) => &[
             ("session.timeout.ms", "10000"),
             ("heartbeat.interval.ms", "1000"),
-            // Our thread polls every few milliseconds, or waits in a revoke for seconds.
-            ("max.poll.interval.ms", "60000"),
-            ("topic.metadata.refresh.interval.ms", "60000"),
             // It must never hold records: its partitions are paused.
             ("queued.min.messages", "1"),
             ("queued.max.messages.kbytes", "1"),
             ("fetch.message.max.bytes", "1024"),
-            // A commit that nobody answers must not hold back the next confirmation for a minute.
-            ("socket.timeout.ms", "10000"),
         ],
         (Role::Reader(_), Stack::Real) => &[
             // For the lag metric.
@@ -336,8 +356,6 @@ fn tunable(role: Role, stack: Stack) -> &'static [(&'static str, &'static str)] 
             ("queue.buffering.max.kbytes", "16384"),
         ],
         (Role::Checkpoints(..), _) => &[
-            // A topic that was refused once (a missing permission) is looked at again this often.
-            ("topic.metadata.refresh.interval.ms", "5000"),
             ("linger.ms", "0"),
             // The first request of a transaction often meets the end of the one before.
             ("retry.backoff.ms", "1"),
@@ -433,13 +451,13 @@ fn applies(name: &str, role: Role) -> bool {
         "delivery.report.",
         "request.timeout.ms",
     ];
+    const MEMBER: &[&str] = &["session.timeout.ms", "heartbeat.", "max.poll.", "group."];
     let starts = |list: &[&str]| list.iter().any(|start| name.starts_with(start));
     match role {
         Role::Membership(_) => {
             !starts(PRODUCER) && !name.starts_with("fetch.") && !name.starts_with("queued.")
         }
-        Role::Reader(_) => !starts(PRODUCER) && name != "group.instance.id",
-        Role::Reading => !starts(PRODUCER) && name != "group.instance.id",
+        Role::Reader(_) | Role::Reading => !starts(PRODUCER) && !starts(MEMBER),
         Role::Metadata | Role::Admin => !starts(PRODUCER) && !starts(CONSUMER),
         Role::Sender(_) | Role::Deltas | Role::Checkpoints(..) | Role::Publisher => {
             !starts(CONSUMER)
@@ -535,6 +553,19 @@ mod tests {
         assert_eq!(settings.transactional_id(Kind::Model, 3), "p.model-3");
         let bad = Settings { prefix: "a/b".into(), ..settings };
         assert_eq!(bad.check(), Err(SettingsError::Prefix("a/b".into())));
+    }
+
+    #[test]
+    fn a_session_of_any_length_that_brokers_take_is_accepted_by_every_role() {
+        for (session, interval) in [("6000", "30000"), ("30000", "30000"), ("1800000", "1800000")] {
+            let settings = settings(&[("session.timeout.ms", session)]);
+            for role in ROLES {
+                let accepted = settings.client(role).create::<rdkafka::consumer::BaseConsumer>();
+                assert!(matches!(role, Role::Checkpoints(..)) || accepted.is_ok(), "{role:?}");
+            }
+            let member = settings.client(Role::Membership(Kind::Model));
+            assert_eq!(member.get("max.poll.interval.ms"), Some(interval));
+        }
     }
 
     #[test]

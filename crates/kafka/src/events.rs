@@ -1,6 +1,7 @@
 //! What librdkafka says about its clients, handed to `tracing`. It never prints, and never shows a
 //! configuration.
 
+use domain::topic::Kind;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
@@ -40,6 +41,17 @@ pub(crate) fn error(error: &KafkaError, reason: &str) {
 
 /// Records of a topic that stand in the partitions that are read here and were not handed on yet.
 const LAG: &str = "stepstream_read_lag_records";
+
+/// What a person must know; the worker counts its own under the same name.
+const ALARMS: &str = "stepstream_alarms_total";
+
+/// The reason of the alarm that a worker has stopped taking in reports.
+pub(crate) const WORKER_STUCK: &str = "worker_stuck";
+
+/// Counts an alarm.
+pub(crate) fn alarm(kind: Kind, reason: &'static str) {
+    metrics::counter!(ALARMS, "kind" => kind.as_str(), "reason" => reason).increment(1);
+}
 
 /// Describes the metrics of this file.
 pub(crate) fn describe() {

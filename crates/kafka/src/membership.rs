@@ -1,12 +1,12 @@
 //! The group member of a feed: says who owns which partition, and whether that still holds. It reads no
 //! record; its partitions are paused as soon as they are given.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::topic::{Kind, Topic};
 use rdkafka::config::RDKafkaLogLevel;
@@ -39,21 +39,55 @@ const QUESTIONS: usize = 256;
 /// What the poll thread and the confirmations know together.
 #[derive(Debug, Default)]
 struct Ownership {
-    partitions: Mutex<BTreeSet<i32>>,
-    /// Counts every time that partitions went.
-    departures: AtomicU64,
+    owned: Mutex<Owned>,
     /// Set when the member leaves: a revoke has nobody left to wait for.
     leaving: AtomicBool,
+    /// When the worker last said that it works; `None` before the first time.
+    attended: Mutex<Option<Instant>>,
+}
+
+/// The partitions that the group gave, each with the number of the time that it did.
+#[derive(Debug, Default)]
+struct Owned {
+    since: BTreeMap<i32, u64>,
+    times: u64,
 }
 
 impl Ownership {
-    fn with<R>(&self, f: impl FnOnce(&mut BTreeSet<i32>) -> R) -> R {
-        f(&mut self.partitions.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<R>(&self, f: impl FnOnce(&mut Owned) -> R) -> R {
+        f(&mut self.owned.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn arrived(&self, partitions: &[i32]) {
+        self.with(|owned| {
+            owned.times += 1;
+            owned.since.extend(partitions.iter().map(|partition| (*partition, owned.times)));
+        });
     }
 
     fn departed(&self, partitions: &[i32]) {
-        self.with(|owned| owned.retain(|partition| !partitions.contains(partition)));
-        self.departures.fetch_add(1, Ordering::AcqRel);
+        self.with(|owned| owned.since.retain(|partition, _| !partitions.contains(partition)));
+    }
+
+    fn all(&self) -> Vec<i32> {
+        self.with(|owned| owned.since.keys().copied().collect())
+    }
+
+    /// Since when each of them is owned; `None`: it isn't.
+    fn since(&self, partitions: &[(i32, i64)]) -> Vec<Option<u64>> {
+        self.with(|owned| {
+            partitions.iter().map(|(partition, _)| owned.since.get(partition).copied()).collect()
+        })
+    }
+
+    fn attend(&self, now: Instant) {
+        *self.attended.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// How long the worker has been silent.
+    fn silence(&self) -> Duration {
+        let attended = *self.attended.lock().unwrap_or_else(PoisonError::into_inner);
+        attended.map_or(Duration::ZERO, |at| at.elapsed())
     }
 }
 
@@ -61,6 +95,8 @@ struct Context {
     feed: String,
     inbox: Inbox,
     ownership: Arc<Ownership>,
+    /// Set when another client has taken its place: nobody is told what becomes of it.
+    retired: AtomicBool,
 }
 
 impl ClientContext for Context {
@@ -82,7 +118,14 @@ impl ConsumerContext for Context {
         event: RDKafkaRespErr,
         list: &mut TopicPartitionList,
     ) {
-        if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+        if self.retired.load(Ordering::Acquire) {
+            // Errors concern nobody any more.
+            let _ = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+                consumer.incremental_assign(list)
+            } else {
+                consumer.incremental_unassign(list)
+            };
+        } else if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             self.assigned(consumer, list);
         } else {
             self.revoked(consumer, list);
@@ -108,7 +151,7 @@ impl Context {
         if !partitions.is_empty() {
             tracing::info!(feed = self.feed, ?partitions, "partitions assigned");
         }
-        self.ownership.with(|owned| owned.extend(&partitions));
+        self.ownership.arrived(&partitions);
         let _ = self.inbox.reports.send(Report::Assigned(partitions));
     }
 
@@ -147,7 +190,11 @@ impl Context {
     /// The member can't go on (another process took its static identity).
     fn fatal(&self, error: &KafkaError) {
         tracing::error!(%error, feed = self.feed, "this member of the group is at its end");
-        let all: Vec<i32> = self.ownership.with(|owned| owned.iter().copied().collect());
+        self.lose_all();
+    }
+
+    fn lose_all(&self) {
+        let all = self.ownership.all();
         self.ownership.departed(&all);
         if !all.is_empty() {
             let _ = self.inbox.reports.send(Report::Lost(all));
@@ -178,25 +225,27 @@ impl Membership {
         let feed = settings.topic(Topic::Feed(kind));
         let what = || format!("joining the group of {feed}");
         let ownership = Arc::new(Ownership::default());
-        let context = Context { feed: feed.clone(), inbox, ownership: Arc::clone(&ownership) };
-        let consumer: BaseConsumer<Context> = settings
-            .client(Role::Membership(kind))
-            .create_with_context(context)
-            .map_err(|error| failed(what(), error))?;
-        consumer.subscribe(&[&feed]).map_err(|error| failed(what(), error))?;
-        let consumer = Arc::new(consumer);
+        ownership.attend(Instant::now());
+        let joining = Joining {
+            settings: settings.clone(),
+            kind,
+            feed: feed.clone(),
+            inbox,
+            ownership: Arc::clone(&ownership),
+        };
+        let consumer = joining.join().map_err(|error| failed(what(), error))?;
+        let current = Arc::new(Mutex::new(consumer));
         let stop = Arc::new(AtomicBool::new(false));
         let (questions, asked) = sync_channel::<Question>(QUESTIONS);
         let poll = spawn("membership", {
-            let (consumer, stop) = (Arc::clone(&consumer), Arc::clone(&stop));
-            move || poll(&consumer, &stop)
+            let (current, stop) = (Arc::clone(&current), Arc::clone(&stop));
+            move || Polling { current, joining }.run(&stop)
         })
         .map_err(|error| failed(what(), error))?;
         let confirm = spawn("confirm", {
             let (ownership, feed) = (Arc::clone(&ownership), feed.clone());
             move || {
-                let mut confirming =
-                    Confirming { consumer, feed, ownership, last: BTreeMap::new() };
+                let mut confirming = Confirming { current, feed, ownership, last: BTreeMap::new() };
                 while let Ok(question) = asked.recv() {
                     let answer = confirming.ask(&question.positions);
                     let _ = question.answer.try_send(answer);
@@ -212,13 +261,98 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<Joi
     std::thread::Builder::new().name(name.into()).spawn(run)
 }
 
-fn poll(consumer: &BaseConsumer<Context>, stop: &AtomicBool) {
-    while !stop.load(Ordering::Acquire) {
-        // Other errors were logged by the context; records that slipped in before the pause are none of our
-        // business.
-        if let Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) = consumer.poll(POLL) {
-            consumer.context().fatal(&error);
-            return;
+/// The client that is a member now.
+type Current = Arc<Mutex<Arc<BaseConsumer<Context>>>>;
+
+fn current(of: &Current) -> Arc<BaseConsumer<Context>> {
+    Arc::clone(&of.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What it takes to join.
+struct Joining {
+    settings: Settings,
+    kind: Kind,
+    feed: String,
+    inbox: Inbox,
+    ownership: Arc<Ownership>,
+}
+
+impl Joining {
+    fn join(&self) -> Result<Arc<BaseConsumer<Context>>, KafkaError> {
+        let context = Context {
+            feed: self.feed.clone(),
+            inbox: self.inbox.clone(),
+            ownership: Arc::clone(&self.ownership),
+            retired: AtomicBool::new(false),
+        };
+        let consumer: BaseConsumer<Context> =
+            self.settings.client(Role::Membership(self.kind)).create_with_context(context)?;
+        consumer.subscribe(&[&self.feed])?;
+        Ok(Arc::new(consumer))
+    }
+}
+
+/// The thread that polls, on behalf of the worker.
+struct Polling {
+    current: Current,
+    joining: Joining,
+}
+
+impl Polling {
+    fn run(self, stop: &AtomicBool) {
+        let kind = self.joining.kind;
+        let interval = self.joining.settings.max_poll_interval();
+        let patience = interval / 2;
+        let (mut silent, mut polled) = (false, Instant::now());
+        while !stop.load(Ordering::Acquire) {
+            // A thread that polled whatever the worker does would hold partitions that nobody works on, for
+            // ever. Left unpolled, the client leaves the group after `max.poll.interval.ms`.
+            if self.joining.ownership.silence() > patience {
+                if !std::mem::replace(&mut silent, true) {
+                    tracing::error!(
+                        kind = kind.as_str(),
+                        seconds = patience.as_secs_f64(),
+                        "the worker has been silent for too long; if it stays so, its partitions go to others"
+                    );
+                    events::alarm(kind, events::WORKER_STUCK);
+                }
+                std::thread::sleep(POLL);
+                continue;
+            }
+            if std::mem::take(&mut silent) {
+                tracing::warn!(kind = kind.as_str(), "the worker works again");
+            }
+            if polled.elapsed() > interval {
+                self.join_anew();
+            }
+            polled = Instant::now();
+            let consumer = current(&self.current);
+            // Other errors were logged by the context; records that slipped in before the pause are none of
+            // our business.
+            if let Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) = consumer.poll(POLL) {
+                consumer.context().fatal(&error);
+                return;
+            }
+        }
+    }
+
+    /// Another client takes the place of one that was not polled for too long. That one has left the group; but
+    /// where this happens in the middle of a rebalance, librdkafka doesn't declare its partitions lost, and takes
+    /// them along into the next generation, though others have owned them since.
+    fn join_anew(&self) {
+        let old = current(&self.current);
+        tracing::warn!(feed = self.joining.feed, "not polled for too long; joining the group anew");
+        old.context().retired.store(true, Ordering::Release);
+        old.context().lose_all();
+        match self.joining.join() {
+            Ok(new) => {
+                *self.current.lock().unwrap_or_else(PoisonError::into_inner) = new;
+                // Closing waits for connections.
+                std::thread::spawn(move || drop(old));
+            }
+            Err(error) => {
+                tracing::error!(feed = self.joining.feed, %error, "could not join the group anew");
+            }
         }
     }
 }
@@ -234,6 +368,10 @@ impl ports::Membership for Membership {
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Confirmed::Unknown,
         }
     }
+
+    fn attend(&self) {
+        self.ownership.attend(Instant::now());
+    }
 }
 
 impl Drop for Membership {
@@ -241,7 +379,7 @@ impl Drop for Membership {
         self.ownership.leaving.store(true, Ordering::Release);
         self.questions = None;
         self.stop.store(true, Ordering::Release);
-        // The last of the two threads closes the consumer, which leaves the group.
+        // The last of the two threads closes the client, which leaves the group.
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the group member panicked");
@@ -252,7 +390,7 @@ impl Drop for Membership {
 
 /// Asks the coordinator, one question after the other.
 struct Confirming {
-    consumer: Arc<BaseConsumer<Context>>,
+    current: Current,
     feed: String,
     ownership: Arc<Ownership>,
     /// What was committed last, to be committed again when no position is given.
@@ -260,39 +398,46 @@ struct Confirming {
 }
 
 impl Confirming {
-    fn ask(&mut self, positions: &[(i32, i64)]) -> Confirmed {
-        let departures = self.ownership.departures.load(Ordering::Acquire);
-        let owned = self.ownership.with(|owned| owned.clone());
-        if owned.is_empty() || positions.iter().any(|(partition, _)| !owned.contains(partition)) {
-            return Confirmed::NotOwner;
+    fn ask(&mut self, asked: &[(i32, i64)]) -> Confirmed {
+        let before = self.ownership.since(asked);
+        match held(&before, &before) {
+            Held::All => {}
+            Held::Some => return Confirmed::Unknown,
+            Held::None => return Confirmed::NotOwner,
         }
-        let positions = if positions.is_empty() {
-            self.anything(&owned)
-        } else {
-            positions.iter().map(|(partition, offset)| (*partition, (*offset).max(0))).collect()
-        };
+        let positions: Vec<(i32, i64)> = asked
+            .iter()
+            .map(|(partition, offset)| match offset {
+                0.. => (*partition, *offset),
+                _ => (*partition, self.standing(*partition)),
+            })
+            .collect();
         let mut list = TopicPartitionList::new();
         for (partition, offset) in &positions {
             if list.add_partition_offset(&self.feed, *partition, Offset::Offset(*offset)).is_err() {
                 return Confirmed::Unknown;
             }
         }
+        let consumer = current(&self.current);
         for _ in 0..CONFIRM_TRIES {
-            let committed = self.consumer.commit(&list, CommitMode::Sync);
+            let committed = consumer.commit(&list, CommitMode::Sync);
             // A member that was thrown out would commit without a generation, which an empty group
             // accepts: only an answer with nothing gone since counts.
-            let gone = self.consumer.assignment_lost()
-                || self.ownership.departures.load(Ordering::Acquire) != departures;
+            let held = if consumer.assignment_lost() {
+                Held::None
+            } else {
+                held(&before, &self.ownership.since(asked))
+            };
             let code = committed
                 .as_ref()
                 .err()
                 .map(|error| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
-            match verdict(code, gone) {
+            match verdict(code, held) {
                 Verdict::Answer(answer) => {
                     if answer == Confirmed::Owner {
                         self.last.extend(positions);
                     } else {
-                        tracing::info!(feed = self.feed, ?code, gone, ?answer, "not confirmed");
+                        tracing::info!(feed = self.feed, ?code, ?held, ?answer, "not confirmed");
                     }
                     return answer;
                 }
@@ -302,24 +447,35 @@ impl Confirming {
         Confirmed::Unknown
     }
 
-    /// A position that can be committed without changing anything: a commit of nothing asks nobody.
-    fn anything(&self, owned: &BTreeSet<i32>) -> Vec<(i32, i64)> {
-        let known = owned.iter().find_map(|p| self.last.get(p).map(|offset| (*p, *offset)));
-        if let Some(known) = known {
-            return vec![known];
+    /// The position that can be committed without changing anything: a commit of nothing asks nobody.
+    fn standing(&self, partition: i32) -> i64 {
+        if let Some(offset) = self.last.get(&partition) {
+            return *offset;
         }
-        let Some(partition) = owned.first().copied() else {
-            return Vec::new();
-        };
         let mut list = TopicPartitionList::new();
         list.add_partition(&self.feed, partition);
-        let offset = self
-            .consumer
+        current(&self.current)
             .committed_offsets(list, CONFIRM_PATIENCE)
             .ok()
             .and_then(|list| list.find_partition(&self.feed, partition)?.offset().to_raw())
-            .map_or(0, |offset| offset.max(0));
-        vec![(partition, offset)]
+            .map_or(0, |offset| offset.max(0))
+    }
+}
+
+/// How much of what was asked about has been held all the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    All,
+    Some,
+    None,
+}
+
+fn held(before: &[Option<u64>], now: &[Option<u64>]) -> Held {
+    let same = before.iter().zip(now).filter(|(before, now)| before.is_some() && before == now);
+    match same.count() {
+        0 => Held::None,
+        some if some < before.len() => Held::Some,
+        _ => Held::All,
     }
 }
 
@@ -332,10 +488,13 @@ enum Verdict {
     Again,
 }
 
-/// Facts in, verdict out. `gone`: partitions were lost or revoked since the question was put.
-fn verdict(code: Option<RDKafkaErrorCode>, gone: bool) -> Verdict {
-    if gone {
-        return Verdict::Answer(Confirmed::NotOwner);
+/// Facts in, verdict out.
+fn verdict(code: Option<RDKafkaErrorCode>, held: Held) -> Verdict {
+    match held {
+        Held::All => {}
+        // The worker hears of those that went; the answer for the others comes with the next question.
+        Held::Some => return Verdict::Answer(Confirmed::Unknown),
+        Held::None => return Verdict::Answer(Confirmed::NotOwner),
     }
     match code {
         None => Verdict::Answer(Confirmed::Owner),
@@ -363,29 +522,30 @@ mod tests {
     fn each_commit_error_has_one_verdict() {
         use Confirmed::{NotOwner, Owner, Unknown};
         use Verdict::{Again, Answer};
-        for (code, gone, expected) in [
-            (None, false, Answer(Owner)),
-            (None, true, Answer(NotOwner)),
-            (Some(Code::IllegalGeneration), false, Again),
-            (Some(Code::IllegalGeneration), true, Answer(NotOwner)),
-            (Some(Code::UnknownMemberId), false, Answer(NotOwner)),
-            (Some(Code::FencedInstanceId), false, Answer(NotOwner)),
-            (Some(Code::AssignmentLost), false, Answer(NotOwner)),
-            (Some(Code::Fatal), false, Answer(NotOwner)),
-            (Some(Code::RebalanceInProgress), false, Again),
-            (Some(Code::RebalanceInProgress), true, Answer(NotOwner)),
-            (Some(Code::CoordinatorNotAvailable), false, Answer(Unknown)),
-            (Some(Code::CoordinatorLoadInProgress), false, Answer(Unknown)),
-            (Some(Code::NotCoordinator), false, Answer(Unknown)),
-            (Some(Code::WaitingForCoordinator), false, Answer(Unknown)),
-            (Some(Code::OperationTimedOut), false, Answer(Unknown)),
-            (Some(Code::RequestTimedOut), false, Answer(Unknown)),
-            (Some(Code::BrokerTransportFailure), false, Answer(Unknown)),
-            (Some(Code::GroupAuthorizationFailed), false, Answer(Unknown)),
-            (Some(Code::NoOffset), false, Answer(Unknown)),
-            (Some(Code::BrokerDestroy), true, Answer(NotOwner)),
+        for (code, held, expected) in [
+            (None, Held::All, Answer(Owner)),
+            (None, Held::None, Answer(NotOwner)),
+            (None, Held::Some, Answer(Unknown)),
+            (Some(Code::IllegalGeneration), Held::All, Again),
+            (Some(Code::IllegalGeneration), Held::None, Answer(NotOwner)),
+            (Some(Code::UnknownMemberId), Held::All, Answer(NotOwner)),
+            (Some(Code::FencedInstanceId), Held::All, Answer(NotOwner)),
+            (Some(Code::AssignmentLost), Held::All, Answer(NotOwner)),
+            (Some(Code::Fatal), Held::All, Answer(NotOwner)),
+            (Some(Code::RebalanceInProgress), Held::All, Again),
+            (Some(Code::RebalanceInProgress), Held::None, Answer(NotOwner)),
+            (Some(Code::CoordinatorNotAvailable), Held::All, Answer(Unknown)),
+            (Some(Code::CoordinatorLoadInProgress), Held::All, Answer(Unknown)),
+            (Some(Code::NotCoordinator), Held::All, Answer(Unknown)),
+            (Some(Code::WaitingForCoordinator), Held::All, Answer(Unknown)),
+            (Some(Code::OperationTimedOut), Held::All, Answer(Unknown)),
+            (Some(Code::RequestTimedOut), Held::All, Answer(Unknown)),
+            (Some(Code::BrokerTransportFailure), Held::All, Answer(Unknown)),
+            (Some(Code::GroupAuthorizationFailed), Held::All, Answer(Unknown)),
+            (Some(Code::NoOffset), Held::All, Answer(Unknown)),
+            (Some(Code::BrokerDestroy), Held::None, Answer(NotOwner)),
         ] {
-            assert_eq!(verdict(code, gone), expected, "{code:?}, gone: {gone}");
+            assert_eq!(verdict(code, held), expected, "{code:?}, {held:?}");
         }
     }
 }

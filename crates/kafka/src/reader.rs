@@ -27,6 +27,10 @@ const IDLE: Duration = Duration::from_millis(20);
 /// How long it waits before it offers a batch again to a worker that is behind.
 const FULL: Duration = Duration::from_millis(1);
 
+/// How long a partition may seem to be gone, or shorter than it was, before that is believed: a broker that
+/// has just started may not know all of its partitions yet.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// How long after a failed read that explains itself to nobody all positions are taken up again.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -86,6 +90,7 @@ impl Reader {
                     places: HashMap::new(),
                     waiting: VecDeque::new(),
                     doubt: None,
+                    seems_gone: None,
                 }
                 .run(&stopping);
             })
@@ -156,6 +161,8 @@ struct Reading {
     waiting: VecDeque<Records>,
     /// Since when a read has failed for a reason that no partition has owned up to.
     doubt: Option<Instant>,
+    /// Since when some partition seems to be gone.
+    seems_gone: Option<Instant>,
 }
 
 impl Reading {
@@ -317,6 +324,7 @@ impl Reading {
     /// Finds the partitions whose position is gone, reports them, and takes the others up again.
     fn diagnose(&mut self) {
         self.doubt = None;
+        let seems_gone = self.seems_gone.take();
         let places: Vec<(Place, Assigned)> = self.places.iter().map(|(p, a)| (*p, *a)).collect();
         for (place, assigned) in places {
             let found = self.watermarks.of(self.topic(place.0), place.1);
@@ -330,6 +338,16 @@ impl Reading {
                     self.assign(place, offset, assigned.epoch);
                     if assigned.paused == Paused::Yes {
                         self.set_paused(place, Paused::Yes);
+                    }
+                }
+                Judgement::SeemsGone(reason) => {
+                    let since = seems_gone.unwrap_or_else(Instant::now);
+                    if since.elapsed() >= GRACE {
+                        self.unassign(place);
+                        self.report(place, reason);
+                    } else {
+                        self.seems_gone = Some(since);
+                        self.doubt = Some(Instant::now());
                     }
                 }
                 Judgement::Unclear => self.doubt = Some(Instant::now()),
@@ -378,6 +396,8 @@ enum Judgement {
     There,
     /// It isn't; why, for people.
     Gone(String),
+    /// It isn't, unless the broker doesn't know all that it has yet.
+    SeemsGone(String),
     /// Nobody answered.
     Unclear,
 }
@@ -388,11 +408,11 @@ fn judge(next: Option<i64>, watermarks: &Result<(i64, i64), KafkaError>) -> Judg
         (Ok((low, _)), Some(next)) if next < *low => {
             Judgement::Gone(format!("offset {next} is gone: the oldest record is at {low}"))
         }
-        (Ok((_, high)), Some(next)) if next > *high => Judgement::Gone(format!(
+        (Ok((_, high)), Some(next)) if next > *high => Judgement::SeemsGone(format!(
             "offset {next} is past the end at {high}: the topic was truncated or made anew"
         )),
         (Ok(_), _) => Judgement::There,
-        (Err(error), _) if stops_reading(error) => Judgement::Gone(error.to_string()),
+        (Err(error), _) if stops_reading(error) => Judgement::SeemsGone(error.to_string()),
         (Err(_), _) => Judgement::Unclear,
     }
 }
@@ -408,7 +428,7 @@ mod tests {
         assert_eq!(of(Some(9), 5, 9), Judgement::There);
         assert_eq!(of(None, 5, 9), Judgement::There);
         assert!(matches!(of(Some(4), 5, 9), Judgement::Gone(_)));
-        assert!(matches!(of(Some(10), 5, 9), Judgement::Gone(_)));
+        assert!(matches!(of(Some(10), 5, 9), Judgement::SeemsGone(_)));
     }
 
     #[test]
@@ -416,6 +436,6 @@ mod tests {
         let error = |code| Err(KafkaError::MetadataFetch(code));
         assert_eq!(judge(Some(1), &error(RDKafkaErrorCode::OperationTimedOut)), Judgement::Unclear);
         let gone = judge(Some(1), &error(RDKafkaErrorCode::UnknownTopicOrPartition));
-        assert!(matches!(gone, Judgement::Gone(_)));
+        assert!(matches!(gone, Judgement::SeemsGone(_)));
     }
 }

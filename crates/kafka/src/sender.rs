@@ -1,5 +1,10 @@
 //! Writes outputs and appends, in order, and says of each what became of it. It retries nothing beyond
 //! what librdkafka does inside one producer: who sends again after an unknown outcome is the worker.
+//!
+//! librdkafka puts the records of one partition into a request, and only one request is in flight, so one
+//! producer writes to its partitions in turn, a round trip each. What one partition of ours sends has to
+//! keep its order; what different ones send has not. So there are several producers, and each partition
+//! always uses the same.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,6 +19,9 @@ use runtime::ports::{self, ClusterError, Inbox, Outgoing, QueueFull, Report, Sen
 use crate::config::{Batching, Role, Settings};
 use crate::topics::Names;
 use crate::{events, failed, records};
+
+/// How many producers share the partitions.
+const LANES: usize = 4;
 
 /// What became of a record, as far as librdkafka's code for it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +101,15 @@ impl ProducerContext for Context {
     }
 }
 
-/// The current producer and how to make the next one.
+/// One producer for each lane.
+type Lanes = [ThreadedProducer<Context>; LANES];
+
+/// The current producers and how to make the next ones.
 pub(crate) struct Sender {
     settings: Settings,
     names: Arc<Names>,
     inbox: Inbox,
-    current: RwLock<ThreadedProducer<Context>>,
+    current: RwLock<Lanes>,
     epoch: AtomicU64,
     single_next: Arc<AtomicBool>,
 }
@@ -110,12 +121,12 @@ impl Sender {
         inbox: Inbox,
     ) -> Result<Self, ClusterError> {
         let single_next = Arc::new(AtomicBool::new(false));
-        let producer = make(settings, &inbox, Batching::Many, &single_next)?;
+        let lanes = make(settings, &inbox, Batching::Many, &single_next)?;
         Ok(Self {
             settings: settings.clone(),
             names,
             inbox,
-            current: RwLock::new(producer),
+            current: RwLock::new(lanes),
             epoch: AtomicU64::new(1),
             single_next,
         })
@@ -127,19 +138,31 @@ fn make(
     inbox: &Inbox,
     batching: Batching,
     single_next: &Arc<AtomicBool>,
-) -> Result<ThreadedProducer<Context>, ClusterError> {
-    let context = Context { inbox: inbox.clone(), batching, single_next: Arc::clone(single_next) };
-    settings
-        .client(Role::Sender(batching))
-        .create_with_context(context)
-        .map_err(|error| failed("making a producer", error))
+) -> Result<Lanes, ClusterError> {
+    let config = settings.client(Role::Sender(batching));
+    let lanes = (0..LANES).map(|_| {
+        let single_next = Arc::clone(single_next);
+        config.create_with_context(Context { inbox: inbox.clone(), batching, single_next })
+    });
+    let lanes: Vec<_> =
+        lanes.collect::<Result<_, _>>().map_err(|error| failed("making a producer", error))?;
+    Ok(lanes.try_into().ok().expect("as many as there are lanes"))
+}
+
+/// The lane of what a partition sends.
+fn lane(partition: i32) -> usize {
+    partition.unsigned_abs() as usize % LANES
 }
 
 impl ports::Sender for Sender {
     fn send(&self, ticket: Ticket, record: &Outgoing) -> Result<(), QueueFull> {
         let topic = self.names.of(record.topic);
-        let producer = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        let refused = match producer.send(records::base(topic, record, Box::new(ticket))) {
+        let lanes = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let refused = match lanes[lane(ticket.partition)].send(records::base(
+            topic,
+            record,
+            Box::new(ticket),
+        )) {
             Ok(()) => None,
             Err((error, _)) => {
                 Some(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::InvalidArgument))
@@ -180,7 +203,9 @@ impl ports::Sender for Sender {
         let old = std::mem::replace(&mut *current, new);
         let epoch = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
         drop(current);
-        old.purge(PurgeConfig::default().queue().inflight());
+        for producer in &old {
+            producer.purge(PurgeConfig::default().queue().inflight());
+        }
         // Dropping waits for threads and connections.
         std::thread::spawn(move || drop(old));
         Ok(epoch)

@@ -2,6 +2,7 @@
 
 mod kept;
 pub mod outcome;
+mod traces;
 mod transactional;
 
 pub(crate) use kept::{InProcess, Rows};

@@ -12,9 +12,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{ClientContext, Message, Statistics};
+use runtime::partition::genesis_key;
 use runtime::ports::{Batch, Checkpoints, ClusterError, CommitError};
 
 use super::outcome::{Decision, Facts, Patience, Resent, Sort, Step, decide};
+use super::traces::Traces;
 use crate::config::{Role, Settings, TRANSACTION_REQUEST_TIMEOUT, TRANSACTION_TIMEOUT};
 use crate::events;
 use crate::reading::{ANSWER, From, Until, Watermarks, read};
@@ -29,10 +31,13 @@ const WRITING: Duration = Duration::from_secs(8);
 /// How long ending a transaction may take before its outcome counts as unknown.
 const ENDING: Duration = Duration::from_secs(15);
 
+/// How often it is looked whether the state partition still holds what it must: two small requests, about a
+/// millisecond. A state topic that was emptied under a living owner would otherwise be noticed by the next one.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
 /// One slice of waiting for acknowledgements. Each adds its length to a checkpoint at most once.
 const SLICE: Duration = Duration::from_millis(1);
 
-#[derive(Default)]
 struct State {
     /// Counts transactions: deliveries of an aborted one may be reported during the next.
     transaction: AtomicUsize,
@@ -40,6 +45,9 @@ struct State {
     failure: Mutex<Option<RDKafkaErrorCode>>,
     /// A connection broke or a request timed out.
     disturbed: AtomicBool,
+    state_topic: String,
+    /// Where the records of the current transaction stand in the state partition: first and last offset.
+    stand: Mutex<Option<(i64, i64)>>,
 }
 
 struct Context(Arc<State>);
@@ -72,7 +80,12 @@ impl ProducerContext for Context {
             return;
         }
         let code = match result {
-            Ok(message) if message.offset() >= 0 => return,
+            Ok(message) if message.offset() >= 0 => {
+                if message.topic() == self.0.state_topic {
+                    self.0.stands_at(message.offset());
+                }
+                return;
+            }
             // Acknowledged without an offset: it may never have been written.
             Ok(_) => RDKafkaErrorCode::Inconsistent,
             Err((error, _)) => error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
@@ -82,11 +95,32 @@ impl ProducerContext for Context {
 }
 
 impl State {
+    fn of(state_topic: &str) -> Self {
+        Self {
+            transaction: AtomicUsize::new(0),
+            failure: Mutex::default(),
+            disturbed: AtomicBool::new(false),
+            state_topic: state_topic.to_owned(),
+            stand: Mutex::default(),
+        }
+    }
+
     /// Begins to watch the next transaction; returns its number.
     fn next(&self) -> usize {
         let number = self.transaction.fetch_add(1, Ordering::AcqRel) + 1;
+        *self.stand.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
         number
+    }
+
+    fn stands_at(&self, offset: i64) {
+        let mut stand = self.stand.lock().unwrap_or_else(PoisonError::into_inner);
+        let (first, last) = stand.unwrap_or((offset, offset));
+        *stand = Some((first.min(offset), last.max(offset)));
+    }
+
+    fn stand(&self) -> Option<(i64, i64)> {
+        *self.stand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failure(&self) -> Option<RDKafkaErrorCode> {
@@ -108,6 +142,11 @@ pub(crate) struct Transactional {
     state_topic: String,
     rows_topic: String,
     live: Option<Live>,
+    traces: Traces,
+    /// When it was last looked whether the state partition still holds what it must.
+    looked: Instant,
+    /// See [`LOOK_EVERY`].
+    look_every: Duration,
 }
 
 impl Transactional {
@@ -125,11 +164,37 @@ impl Transactional {
             state_topic: settings.topic(Topic::State(kind)),
             rows_topic: settings.topic(Topic::ExecutionLog),
             live: None,
+            traces: Traces::default(),
+            looked: Instant::now(),
+            look_every: LOOK_EVERY,
         }
     }
 
+    /// The same, looking that often whether the state partition still holds what it must.
+    #[cfg(test)]
+    pub(crate) fn looking_every(mut self, look_every: Duration) -> Self {
+        self.look_every = look_every;
+        self
+    }
+
+    /// Whether what this owner has read and written is still there, as far as can be told without reading
+    /// it again. Where it isn't, only a restore can say what is left, and it asks for a person.
+    fn look(&mut self) -> Result<(), CommitError> {
+        if self.looked.elapsed() < self.look_every {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let ends = self.watermarks.of(&self.state_topic, self.partition);
+        self.traces.check(&ends).map_err(|why| self.emptied(&why))
+    }
+
+    fn emptied(&mut self, why: &str) -> CommitError {
+        self.retire();
+        CommitError::Unknown(format!("{} [{}]: {why}", self.state_topic, self.partition))
+    }
+
     fn connect(&self) -> Result<Live, KafkaError> {
-        let state = Arc::new(State::default());
+        let state = Arc::new(State::of(&self.state_topic));
         let producer = self
             .settings
             .client(Role::Checkpoints(self.kind, self.partition))
@@ -178,6 +243,9 @@ impl Checkpoints for Transactional {
     }
 
     fn restore(&mut self, each: &mut dyn FnMut(Bytes, Option<Bytes>)) -> Result<(), ClusterError> {
+        let traces = &mut self.traces;
+        *traces = Traces::default();
+        let genesis = genesis_key();
         read(
             &self.settings,
             &self.watermarks,
@@ -185,19 +253,29 @@ impl Checkpoints for Transactional {
             (From::Oldest, Until::End),
             &mut |message| {
                 let key = Bytes::copy_from_slice(message.key().unwrap_or_default());
+                traces.read(message.offset());
+                if key == genesis {
+                    traces.read_genesis(message.offset());
+                }
                 each(key, message.payload().map(Bytes::copy_from_slice));
             },
         )
     }
 
     fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+        self.look()?;
         let end = match &self.live {
             Some(live) => {
                 live.commit(&batch, (&self.state_topic, self.partition), &self.rows_topic)
             }
             None => End::no_producer(),
         };
-        self.settle(end)
+        self.settle(end)?;
+        let stand = self.live.as_ref().and_then(|live| live.state.stand());
+        match stand {
+            Some((first, last)) => self.traces.wrote(first, last).map_err(|why| self.emptied(&why)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -60,9 +60,19 @@ impl Embedded {
     /// # Errors
     /// A port that is taken, or a prefix that makes no legal topic name.
     pub fn start(options: Options, ids: &Ids, now: Millis) -> Result<Self, ClusterError> {
+        Self::start_on(1, options, ids, now)
+    }
+
+    /// The same with several brokers, among which leaders and coordinators can be moved.
+    pub(crate) fn start_on(
+        brokers: usize,
+        options: Options,
+        ids: &Ids,
+        now: Millis,
+    ) -> Result<Self, ClusterError> {
         let what = "starting the embedded broker";
         let mut config = ClientConfig::new();
-        config.set("test.mock.num.brokers", "1");
+        config.set("test.mock.num.brokers", brokers.to_string());
         let broker: ThreadedProducer<Logged> =
             config.create_with_context(Logged).map_err(|error| failed(what, error))?;
         hasten_groups(broker.client());

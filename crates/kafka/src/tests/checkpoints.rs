@@ -1,5 +1,7 @@
 //! Checkpoints in topics and in the process, and bounded reads.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use domain::topic::{Kind, Topic};
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
@@ -8,9 +10,12 @@ use runtime::ports::{
     Batch, Checkpoints, Cluster as _, CommitError, Publish as _, TailFrom, Topics,
 };
 
+use crate::checkpoints::Transactional;
+use crate::reading::Watermarks;
+
 use super::{embedded, fill, outgoing, runtime, scanned, soon, with_transactions};
 
-fn batch(entries: &[(&str, Option<&str>)], rows: usize) -> Batch {
+pub(super) fn batch(entries: &[(&str, Option<&str>)], rows: usize) -> Batch {
     let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
     Batch {
         entries: entries.iter().map(|(key, value)| (bytes(key), value.map(bytes))).collect(),
@@ -18,7 +23,7 @@ fn batch(entries: &[(&str, Option<&str>)], rows: usize) -> Batch {
     }
 }
 
-fn restored(checkpoints: &mut dyn Checkpoints) -> Vec<(String, Option<String>)> {
+pub(super) fn restored(checkpoints: &mut dyn Checkpoints) -> Vec<(String, Option<String>)> {
     let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
     let mut found = Vec::new();
     checkpoints.restore(&mut |key, value| found.push((text(key), value.map(text)))).unwrap();
@@ -55,6 +60,45 @@ fn an_empty_checkpoint_is_committed_too() {
     let mut checkpoints = cluster.checkpoints(Kind::Model, 0).unwrap();
     checkpoints.take_over().unwrap();
     assert_eq!(checkpoints.commit(Batch::default()), Ok(()));
+}
+
+/// So many records of a megabyte (half of it in a header) are more than the mock cluster keeps of a partition.
+const TOO_MUCH: usize = 7;
+
+#[test]
+fn a_state_partition_that_is_emptied_under_its_owner_is_noticed_and_nothing_more_is_written() {
+    let (embedded, _) = embedded();
+    let cluster = with_transactions(&embedded);
+    let state = Topic::State(Kind::Model);
+    let publisher = cluster.publisher().unwrap();
+    let write = |key: &str, value: &str| {
+        runtime().block_on(publisher.publish(outgoing(state, Some(0), key, value))).unwrap();
+    };
+    write(&genesis_key(), "genesis");
+    let mut checkpoints = Transactional::new(
+        cluster.settings(),
+        Watermarks::connect(cluster.settings()).unwrap().into(),
+        Kind::Model,
+        0,
+    )
+    .looking_every(Duration::ZERO);
+    checkpoints.take_over().unwrap();
+    assert_eq!(restored(&mut checkpoints).len(), 1);
+    checkpoints.commit(batch(&[("a", Some("1"))], 0)).unwrap();
+    checkpoints.commit(batch(&[("b", Some("1"))], 0)).unwrap();
+    let megabyte = "x".repeat(450_000);
+    for _ in 0..TOO_MUCH {
+        write("filler", &megabyte);
+    }
+    let ends = cluster.watermarks(state, 0).unwrap();
+    assert!(ends.0 > 0, "the mock cluster has let go of the oldest records");
+    match checkpoints.commit(batch(&[("c", Some("1"))], 0)) {
+        Err(CommitError::Unknown(why)) => {
+            assert!(why.contains("the genesis record is gone"), "{why}")
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(cluster.watermarks(state, 0).unwrap(), ends);
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! The adapter against the embedded broker. Each test has a broker of its own.
 
 mod checkpoints;
+mod coordinators;
 mod edge;
 mod membership;
 mod reader;
 mod sender;
+mod worker;
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,7 @@ use schemas::Ids;
 use tokio::sync::mpsc;
 
 use crate::embedded::Options;
-use crate::{Cluster, Embedded, Registry};
+use crate::{Cluster, Embedded, Registry, Settings};
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -30,15 +32,29 @@ const QUIET: Duration = Duration::from_millis(300);
 pub(crate) fn embedded() -> (Embedded, Cluster) {
     let ids = Ids::new();
     let embedded = Embedded::start(Options::default(), &ids, Millis(1)).unwrap();
-    let cluster = embedded.cluster("test", ids).unwrap();
+    let cluster = embedded.cluster_with(patient(&embedded), ids).unwrap();
     (embedded, cluster)
+}
+
+/// Settings for members without a worker, whom nobody attends.
+fn patient(embedded: &Embedded) -> Settings {
+    let mut settings = embedded.settings("test");
+    settings.properties.insert("max.poll.interval.ms".into(), "600000".into());
+    settings
+}
+
+/// As [`embedded`] with several brokers; and the ids of all schemas.
+pub(crate) fn embedded_on(brokers: usize) -> (Embedded, Ids) {
+    let ids = Ids::new();
+    let embedded = Embedded::start_on(brokers, Options::default(), &ids, Millis(1)).unwrap();
+    (embedded, ids)
 }
 
 /// The same broker, with checkpoints in topics and transactions.
 pub(crate) fn with_transactions(embedded: &Embedded) -> Cluster {
     let registry =
         Registry::connect(crate::registry::Settings::at(embedded.registry_url())).unwrap();
-    Cluster::connect(embedded.settings("test"), registry, Ids::new()).unwrap()
+    Cluster::connect(patient(embedded), registry, Ids::new()).unwrap()
 }
 
 pub(crate) struct Ends {

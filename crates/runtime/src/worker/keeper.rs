@@ -14,7 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::partition::effects::Cut;
 use crate::partition::{RestoreError, Restored, Snapshot};
 use crate::ports::{
-    Checkpoints, Cluster, ClusterError, CommitError, Confirmed, Membership, Raw, Scanned,
+    Checkpoints, Cluster, ClusterError, CommitError, Confirmed, Membership, Raw, STANDING, Scanned,
 };
 use crate::processor::Processor;
 
@@ -120,7 +120,7 @@ impl<P: Processor> Thread<P> {
 
     fn take_over(&mut self) -> News<P> {
         loop {
-            match self.membership.confirm(&[]) {
+            match self.membership.confirm(&[(self.partition, STANDING)]) {
                 Confirmed::NotOwner => return News::NotOwner,
                 Confirmed::Unknown => {
                     if self.news.is_closed() {
