@@ -138,7 +138,7 @@ macro_rules! record {
 fields!(Origin { kind, id, step, attempt });
 fields!(Usage { input_tokens, output_tokens, cached_tokens, reasoning_tokens });
 fields!(Cost { micros, currency });
-fields!(Failure { code, message, class, retryable, source_name => "source", http_status });
+fields!(Failure { code, message, class, retryable, source_name => "source", http_status, provider });
 fields!(Source { id, topic, partition, offset, stable });
 fields!(Header { name, value });
 fields!(Sender { receiving, topic, partition, stable });
@@ -171,7 +171,7 @@ record!(DeadLetter in "dead-letter" {
 });
 
 record!(Admitted in "admitted" {
-    feed_before, feed_offset, feed_time, source, version, request, trace_parent,
+    feed_before, feed_offset, feed_time, source, version, request, trace_parent, log_content,
 });
 record!(Rejected in "rejected" {
     feed_before, feed_offset, request_id, tenant, origin, source, failure,
@@ -197,7 +197,7 @@ record!(ModelOutcome in "model-outcome" {
 });
 record!(ModelCall in "model-call" {
     tenant, origin, model, version, operation, labels, admitted, deadline, trace_parent,
-    started, paused, held,
+    started, paused, held, log_content,
 });
 record!(WantedModelCall in "wanted-model-call" { request, version, trace_parent });
 
@@ -209,7 +209,7 @@ record!(WantedCall in "wanted-call" { request, since });
 record!(SetTimer in "set-timer" { due });
 record!(Sequence in "sequence" { generation, number, tenant });
 record!(AppliedId in "applied-id" { receiving, topic, partition, offset });
-record!(RecentId in "recent-id" { since });
+record!(RecentId in "recent-id" { since, tenant });
 record!(EarlyCommand in "early-command" { command, since });
 
 #[cfg(test)]

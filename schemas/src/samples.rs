@@ -92,7 +92,7 @@ pub fn all() -> Vec<Sample> {
             partition: 3,
             offset: 41,
         }),
-        sample(&RecentId { since: TIME }),
+        sample(&RecentId { since: TIME, tenant: Some("acme".into()) }),
         sample(&EarlyCommand { command: vec![0, 0, 0, 0, 15], since: TIME }),
     ]
 }
@@ -137,7 +137,7 @@ pub fn origin() -> Origin {
 pub fn failure() -> Failure {
     Failure::new(ErrorClass::RateLimited, "provider_rate_limited", "the provider limits the rate")
         .retryable()
-        .from_source("openai-eu")
+        .asked_last("openai-eu", "openai")
         .with_http_status(429)
 }
 
@@ -303,6 +303,7 @@ pub fn admitted() -> Admitted {
         version: Some(4),
         request: vec![0, 0, 0, 0, 1],
         trace_parent: Some(TRACE_PARENT.into()),
+        log_content: true,
     }
 }
 
@@ -371,6 +372,7 @@ pub fn model_call() -> ModelCall {
         started: Some(TIME.plus(5)),
         paused: true,
         held: Some(model_request()),
+        log_content: true,
     }
 }
 

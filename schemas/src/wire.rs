@@ -77,6 +77,7 @@ impl From<Problem> for DecodeError {
 impl DecodeError {
     /// The same error, seen from the record that has the field.
     #[must_use]
+    #[cold]
     pub fn within(mut self, name: &str) -> Self {
         if self.field.is_empty() {
             name.clone_into(&mut self.field);
@@ -115,6 +116,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Problem::EndOfInput`].
+    #[inline]
     pub fn byte(&mut self) -> Result<u8, Problem> {
         let (first, rest) = self.rest.split_first().ok_or(Problem::EndOfInput)?;
         self.rest = rest;
@@ -135,7 +137,19 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Problem::EndOfInput`], [`Problem::LongOverflow`].
+    #[inline]
     pub fn long(&mut self) -> Result<i64, Problem> {
+        // Most are lengths and branches, which take one byte.
+        if let Some((first, rest)) = self.rest.split_first()
+            && first & 0x80 == 0
+        {
+            self.rest = rest;
+            return Ok(i64::from(first >> 1) ^ -i64::from(first & 1));
+        }
+        self.long_of_many()
+    }
+
+    fn long_of_many(&mut self) -> Result<i64, Problem> {
         let mut zigzag = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -175,6 +189,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As [`Reader::long`], and [`Problem::Length`].
+    #[inline]
     pub fn bytes(&mut self) -> Result<&'a [u8], Problem> {
         let length = self.long()?;
         let count = self.bounded(length)?;
@@ -185,6 +200,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As [`Reader::bytes`], and [`Problem::Utf8`].
+    #[inline]
     pub fn string(&mut self) -> Result<&'a str, Problem> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Problem::Utf8)
     }
@@ -193,6 +209,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As [`Reader::long`], and [`Problem::Branch`] for an index of `count` or more.
+    #[inline]
     pub fn branch(&mut self, count: usize) -> Result<usize, Problem> {
         let index = self.long()?;
         usize::try_from(index).ok().filter(|i| *i < count).ok_or(Problem::Branch(index))
@@ -254,6 +271,7 @@ pub trait Field: Sized {
 }
 
 /// Appends a zigzag variable-length `long`.
+#[inline]
 pub(crate) fn write_long(value: i64, out: &mut Vec<u8>) {
     let mut zigzag = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while zigzag >= 0x80 {

@@ -105,6 +105,10 @@ pub struct Failure {
     pub source_name: String,
     /// The HTTP status of the provider, where there was one.
     pub http_status: Option<i32>,
+    /// The provider that was asked last, by OpenTelemetry's `gen_ai.provider.name`; its deployment is
+    /// `source_name`. `None`: nobody was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
 }
 
 impl Failure {
@@ -118,6 +122,7 @@ impl Failure {
             retryable: false,
             source_name: "stepstream".into(),
             http_status: None,
+            provider: None,
         }
     }
 
@@ -131,6 +136,12 @@ impl Failure {
     #[must_use]
     pub fn from_source(self, source: impl Into<String>) -> Self {
         Self { source_name: source.into(), ..self }
+    }
+
+    /// The same failure, of a call that asked this deployment of this provider last.
+    #[must_use]
+    pub fn asked_last(self, deployment: &str, provider: &str) -> Self {
+        Self { source_name: deployment.into(), provider: Some(provider.into()), ..self }
     }
 
     /// The same failure with the provider's HTTP status.

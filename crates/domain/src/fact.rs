@@ -36,6 +36,8 @@ pub struct Admitted {
     pub request: Vec<u8>,
     /// `traceparent` of the feed record.
     pub trace_parent: Option<String>,
+    /// Whether the definition lets prompt and answer text go to the execution log.
+    pub log_content: bool,
 }
 
 /// A feed record was refused, after its dead letter was acknowledged.

@@ -20,3 +20,4 @@ pub mod script;
 pub mod state;
 pub mod time;
 pub mod topic;
+pub mod trace;

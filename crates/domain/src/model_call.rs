@@ -45,7 +45,8 @@ pub struct ModelCall {
     /// No answer is wanted after this: the request's deadline and, once started, the end of its timeout,
     /// whichever is earlier.
     pub deadline: Option<Millis>,
-    /// `traceparent` of the request.
+    /// `traceparent` of its admission: the trace of the request, and the span below which everything is
+    /// that the call does.
     pub trace_parent: Option<String>,
     /// State time at which the call was first wanted; `None`: not started.
     pub started: Option<Millis>,
@@ -53,6 +54,8 @@ pub struct ModelCall {
     pub paused: bool,
     /// The request, as long as it has not started.
     pub held: Option<ModelRequest>,
+    /// Whether its definition lets prompt and answer text go to the execution log.
+    pub log_content: bool,
 }
 
 /// What the call worker is asked to do: the request as it came, and the version that admission pinned.
@@ -62,7 +65,7 @@ pub struct WantedModelCall {
     pub request: ModelRequest,
     /// The version of the model definition; `None`: the newest.
     pub version: Option<i32>,
-    /// `traceparent` of the request.
+    /// As in [`ModelCall`].
     pub trace_parent: Option<String>,
 }
 
@@ -239,6 +242,7 @@ impl ModelCall {
             started: None,
             paused: false,
             held: Some(request),
+            log_content: false,
         };
         let mut effects = vec![Effect::Announce(EventType::Admitted)];
         if let Some(due) = call.deadline.filter(|due| *due > now) {

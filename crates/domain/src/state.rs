@@ -93,6 +93,8 @@ pub struct AppliedId {
 pub struct RecentId {
     /// State time at which it was applied.
     pub since: Millis,
+    /// The tenant of the client; `None` for a command, and in what older programs wrote.
+    pub tenant: Option<String>,
 }
 
 /// A command that came before its entity.

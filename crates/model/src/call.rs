@@ -9,7 +9,7 @@ use domain::model_definition::{Deployment, ModelDefinition};
 use domain::request::{JSON, ModelRequest};
 use tokio::time::Instant;
 
-use crate::caller::{ChunkSink, Shared};
+use crate::caller::{Asked as Who, ChunkSink, Shared, TryEnd};
 use crate::live::{Began, Live};
 use crate::metrics;
 use crate::openai::body::Body;
@@ -124,6 +124,8 @@ pub(crate) struct Call<'a> {
     queued: Duration,
     running: Option<Running>,
     provider: &'static str,
+    /// The deployment that was asked last.
+    deployment: Option<String>,
     last_failure: Option<Failure>,
 }
 
@@ -152,6 +154,7 @@ impl<'a> Call<'a> {
             queued: Duration::ZERO,
             running: None,
             provider: metrics::NO_PROVIDER,
+            deployment: None,
             last_failure: None,
         })
     }
@@ -159,6 +162,11 @@ impl<'a> Call<'a> {
     /// The provider that was asked last.
     pub(crate) fn provider(&self) -> &'static str {
         self.provider
+    }
+
+    /// The deployment that was asked last, and its provider.
+    pub(crate) fn asked_last(&self) -> Option<(&str, &'static str)> {
+        Some((self.deployment.as_deref()?, self.provider))
     }
 
     /// Runs it to its end.
@@ -252,8 +260,10 @@ impl<'a> Call<'a> {
         self.alias.tries += 1;
         self.alias.asked[index].tries += 1;
         self.provider = deployment.provider.as_str();
+        self.deployment = Some(deployment.name.clone());
         self.running = Some(Running { live: Arc::clone(&live), since });
-        let mut listener = Listener::new(sink, self.tries, since);
+        let asked = Who { alias: &self.alias.name, deployment };
+        let mut listener = Listener::new(sink, self.tries, since, asked);
         let ask = Try {
             request: self.request,
             body: &self.body,
@@ -267,6 +277,10 @@ impl<'a> Call<'a> {
         let environment = self.shared.environment.as_ref();
         let result = self.shared.drivers.ask(ask, environment, &mut listener).await;
         let first_token = listener.time_to_first();
+        listener.ended(match &result {
+            Ok(reply) => TryEnd::Answered(reply.http_status),
+            Err(failed) => TryEnd::Failed(&failed.failure),
+        });
         self.running = None;
         match result {
             Ok(reply) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::answer::{ErrorClass, Failure, ModelOutcome};
 use domain::event::ChunkKind;
-use domain::model_definition::ModelDefinition;
+use domain::model_definition::{Deployment, ModelDefinition, Provider};
 use domain::request::ModelRequest;
 use tokio::time::Instant;
 
@@ -14,6 +14,7 @@ use crate::environment::{Environment, SystemEnvironment};
 use crate::live::Pool;
 use crate::metrics::{self, CallLabels};
 use crate::openai::http::Clients;
+use crate::openai::preset;
 use crate::scripted;
 use crate::secret::KeySources;
 use crate::try_once::Drivers;
@@ -40,6 +41,49 @@ pub trait ChunkSink: Send {
     fn try_begins(&mut self, attempt: i32);
     /// A piece of the answer. Never [`ChunkKind::Done`]: the end is the result of the call.
     fn delta(&mut self, delta: Delta);
+    /// Who is asked in the try that has just begun. For telemetry.
+    fn asks(&mut self, asked: Asked<'_>) {
+        let _ = asked;
+    }
+    /// How the try that began last ended; never told of one that was dropped. For telemetry.
+    fn try_ended(&mut self, end: TryEnd<'_>) {
+        let _ = end;
+    }
+}
+
+/// Who is asked in a try.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The alias whose deployment it is: the one that was asked for, or a fallback.
+    pub alias: &'a str,
+    /// The deployment.
+    pub deployment: &'a Deployment,
+}
+
+impl Asked<'_> {
+    /// Where the provider is: host and port; `None` when it is in this process, or its address is no use.
+    #[must_use]
+    pub fn server(&self) -> Option<(String, Option<u16>)> {
+        let base = match &self.deployment.base_url {
+            Some(base) => base.as_str(),
+            None => match self.deployment.provider {
+                Provider::Anthropic => "https://api.anthropic.com",
+                Provider::Gemini => "https://generativelanguage.googleapis.com",
+                other => preset::base_url(other),
+            },
+        };
+        let url = reqwest::Url::parse(base).ok()?;
+        Some((url.host_str()?.to_owned(), url.port_or_known_default()))
+    }
+}
+
+/// How a try ended.
+#[derive(Clone, Copy, Debug)]
+pub enum TryEnd<'a> {
+    /// With an answer; the provider's HTTP status, where there was one.
+    Answered(Option<i32>),
+    /// Without.
+    Failed(&'a Failure),
 }
 
 /// A piece of an answer.
@@ -146,7 +190,12 @@ impl Caller {
             Err(_elapsed) => Err(limit.failure(call.cut_off())),
         };
         labels.provider = call.provider();
-        result
+        match call.asked_last() {
+            Some((deployment, provider)) => {
+                result.map_err(|failure| failure.asked_last(deployment, provider))
+            }
+            None => result,
+        }
     }
 
     /// How long the call may take, and what to call it when it takes longer.

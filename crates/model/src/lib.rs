@@ -24,6 +24,6 @@ mod secret;
 mod try_once;
 mod usage;
 
-pub use caller::{Caller, ChunkSink, Definitions, Delta, Options};
+pub use caller::{Asked, Caller, ChunkSink, Definitions, Delta, Options, TryEnd};
 pub use environment::{Environment, SystemEnvironment};
 pub use secret::KeySources;

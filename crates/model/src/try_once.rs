@@ -11,7 +11,7 @@ use domain::time::Millis;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use crate::caller::{ChunkSink, Delta};
+use crate::caller::{Asked, ChunkSink, Delta, TryEnd};
 use crate::environment::Environment;
 use crate::openai::body::Body;
 use crate::secret::{self, KeySources};
@@ -118,8 +118,14 @@ pub(crate) struct Listener<'a> {
 
 impl<'a> Listener<'a> {
     /// Listens to the try with this number.
-    pub(crate) fn new(sink: &'a mut dyn ChunkSink, attempt: i32, started: Instant) -> Self {
+    pub(crate) fn new(
+        sink: &'a mut dyn ChunkSink,
+        attempt: i32,
+        started: Instant,
+        asked: Asked<'_>,
+    ) -> Self {
         sink.try_begins(attempt);
+        sink.asks(asked);
         Self { sink, started, first: None }
     }
 
@@ -135,6 +141,11 @@ impl<'a> Listener<'a> {
     /// Whether a token has come.
     pub(crate) fn heard(&self) -> bool {
         self.first.is_some()
+    }
+
+    /// Nothing more will come.
+    pub(crate) fn ended(&mut self, end: TryEnd<'_>) {
+        self.sink.try_ended(end);
     }
 
     /// How long the first token took.

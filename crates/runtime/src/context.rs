@@ -12,6 +12,7 @@ use domain::request::{Origin, OriginKind};
 use domain::state::Sequence;
 use domain::time::Millis;
 use domain::topic::{Kind, Topic};
+use domain::trace::SpanId;
 use schemas::{Ids, Record};
 
 use crate::partition::effects::Output;
@@ -65,6 +66,9 @@ pub struct EventBody {
     pub cost: Option<Cost>,
     /// `traceparent` to send along, so that one trace runs through the whole execution.
     pub trace_parent: Option<String>,
+    /// Where `trace_parent` names the span of this very publication: the span above it. It is then told to
+    /// [`Processor::observe`] when the event stands.
+    pub below: Option<SpanId>,
 }
 
 impl<P: Processor> Context<'_, P> {
@@ -169,7 +173,37 @@ impl<P: Processor> Context<'_, P> {
         let key = self.entity.to_string();
         let tenant = sequence.tenant.clone();
         self.overlay.put(self.key(Part::Sequence, ONLY), Stored::Sequence(sequence));
-        self.output(Topic::Results, id, key, Some(tenant), body.trace_parent, &event)
+        let trace = (body.trace_parent, body.below);
+        self.output(Topic::Results, id, key, Some(tenant), trace, &event)
+    }
+
+    /// Tells a tenant that its request at `feed_offset` was refused because the id is another tenant's: its one
+    /// event, under the entity's id and beside the entity's own.
+    pub(crate) fn refused(
+        &mut self,
+        tenant: String,
+        failure: Failure,
+        feed_offset: i64,
+    ) -> Result<(), StepError> {
+        let event = ExecutionEvent {
+            execution_id: self.entity.to_string(),
+            kind: P::KIND,
+            tenant: tenant.clone(),
+            parent_id: None,
+            generation: self.frame.generation,
+            number: 1,
+            event_type: EventType::Failed,
+            time: self.frame.now,
+            step: None,
+            attempt: None,
+            data: None,
+            error: Some(failure),
+            usage: None,
+            cost: None,
+        };
+        let id = format!("{}/refused/{feed_offset}", self.entity);
+        let key = self.entity.to_string();
+        self.output(Topic::Results, id, key, Some(tenant), (None, None), &event)
     }
 
     /// Answers whoever asked: into the log of the origin. A client gets an event instead.
@@ -181,12 +215,20 @@ impl<P: Processor> Context<'_, P> {
         answer: Answer,
         trace_parent: Option<String>,
     ) -> Result<(), StepError> {
+        self.answer_for(self.tenant().to_owned(), answer, trace_parent)
+    }
+
+    pub(crate) fn answer_for(
+        &mut self,
+        tenant: String,
+        answer: Answer,
+        trace_parent: Option<String>,
+    ) -> Result<(), StepError> {
         let Some(log) = answer_log(&answer.origin) else {
             return Ok(());
         };
         let id = format!("{}/answer", answer.request_id);
         let key = answer.origin.id.clone();
-        let tenant = Some(self.tenant().to_owned());
         let value = self
             .frame
             .ids
@@ -197,8 +239,9 @@ impl<P: Processor> Context<'_, P> {
             id,
             key,
             record: <Answer as Record>::NAME,
-            tenant,
+            tenant: Some(tenant),
             trace_parent,
+            below: None,
             value,
         });
         Ok(())
@@ -216,7 +259,8 @@ impl<P: Processor> Context<'_, P> {
         request: &R,
     ) -> Result<(), StepError> {
         let tenant = Some(self.tenant().to_owned());
-        self.output(Topic::Feed(kind), id.to_owned(), id.to_owned(), tenant, trace_parent, request)
+        let (id, key, trace) = (id.to_owned(), id.to_owned(), (trace_parent, None));
+        self.output(Topic::Feed(kind), id, key, tenant, trace, request)
     }
 
     /// Adds a row to the execution log. Ids, cause, time and source are filled in here.
@@ -248,7 +292,7 @@ impl<P: Processor> Context<'_, P> {
         id: String,
         key: String,
         tenant: Option<String>,
-        trace_parent: Option<String>,
+        (trace_parent, below): (Option<String>, Option<SpanId>),
         record: &R,
     ) -> Result<(), StepError> {
         let value = self.frame.ids.frame(record).map_err(|error| StepError(error.to_string()))?;
@@ -260,6 +304,7 @@ impl<P: Processor> Context<'_, P> {
             record,
             tenant,
             trace_parent,
+            below,
             value,
         });
         Ok(())

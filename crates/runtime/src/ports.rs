@@ -157,14 +157,20 @@ pub struct ClusterError {
     pub why: String,
 }
 
+/// For [`Membership::confirm`]: the position that was committed last.
+pub const STANDING: i64 = -1;
+
 /// Membership in the consumer group of a feed. Dropping it leaves the group.
 ///
 /// It only says who owns which partition; it reads nothing.
 pub trait Membership: Send + Sync {
     /// Asks the coordinator, by a generation-checked group commit of these positions (which also serve
-    /// lag displays), whether the partitions are still ours. Blocks for one round trip, at most
-    /// `request.timeout.ms`.
+    /// lag displays), whether the partitions are still ours: all of them, or none. Where only some went, the
+    /// answer is [`Confirmed::Unknown`]. Blocks for one round trip, at most `request.timeout.ms`.
     fn confirm(&self, positions: &[(i32, i64)]) -> Confirmed;
+    /// Says that the worker still takes in what the member reports; called at every tick, so it costs next
+    /// to nothing. A member whose worker falls silent may not keep its partitions: others must get them.
+    fn attend(&self);
 }
 
 /// The coordinator's answer to [`Membership::confirm`].

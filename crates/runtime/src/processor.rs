@@ -6,7 +6,9 @@ use std::future::Future;
 use domain::answer::{Answer, ErrorClass, Failure};
 use domain::fact::Order;
 use domain::request::Origin;
-use domain::topic::Kind;
+use domain::time::Millis;
+use domain::topic::{Kind, Topic};
+use domain::trace::{SpanId, TraceContext};
 use schemas::{DecodeError, Field, Problem, Reader, Record};
 
 use crate::context::Context;
@@ -34,6 +36,13 @@ pub trait Processor: Send + Sync + Sized + 'static {
     /// A [`Refusal`]: the request becomes a dead letter and a `Rejected`, or is looked at again shortly.
     fn admit(&self, request: &Self::Request) -> Result<Option<i32>, Refusal>;
 
+    /// Whether the definition that `admit` found lets prompt and answer text go to the execution log. Asked
+    /// right after it, and part of the `Admitted` fact like the version.
+    fn content(&self, request: &Self::Request, version: Option<i32>) -> Content {
+        let _ = (request, version);
+        Content::Withheld
+    }
+
     /// Folds one event into the entity of `context`. Pure: state, event and state time are all it sees, so
     /// two owners, or one owner twice, put out the same.
     ///
@@ -43,6 +52,13 @@ pub trait Processor: Send + Sync + Sized + 'static {
 
     /// Ends the entity because folding failed for good or an output was too large. Pure as `step`.
     fn fail(&self, failure: &Failure, context: &mut Context<'_, Self>);
+
+    /// Something was done that no replay repeats: for telemetry, and nothing else. Must return at once. What
+    /// a process did just before it died may never be told, and an admission whose outcome was unknown is
+    /// told again.
+    fn observe(&self, observed: Observed<'_>) {
+        let _ = observed;
+    }
 
     /// Carries out an outside call. Dropped when the call is no longer wanted.
     fn call(
@@ -59,6 +75,48 @@ pub trait Processor: Send + Sync + Sized + 'static {
             ))
         }
     }
+}
+
+/// Whether prompt and answer text may stand in the execution log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// They stay in the records that are for them.
+    Withheld,
+    /// They may.
+    Logged,
+}
+
+/// What a machine did as the owner, and not in a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed<'a> {
+    /// It admitted a request; [`domain::trace::Entry::of`] has the span of that.
+    Admitted {
+        /// The request's entity.
+        entity: &'a str,
+        /// Whose it is.
+        tenant: &'a str,
+        /// The feed's partition and the request's offset in it.
+        place: (i32, i64),
+        /// When the request was written.
+        written: Millis,
+        /// `traceparent` of the request, as it came.
+        trace_parent: Option<&'a str>,
+    },
+    /// An output of a fold stands in its topic; only of events that say below which span that is.
+    Published {
+        /// The entity.
+        entity: &'a str,
+        /// Whose it is.
+        tenant: &'a str,
+        /// The topic.
+        topic: Topic,
+        /// The span that the output's `traceparent` names.
+        context: TraceContext,
+        /// The span above it.
+        below: SpanId,
+        /// Milliseconds from the fold until it stood.
+        waited_ms: i64,
+    },
 }
 
 /// What a request is about.
@@ -93,13 +151,18 @@ pub enum Event<P: Processor> {
         request: P::Request,
         /// The version that admission pinned.
         version: Option<i32>,
-        /// `traceparent` of the request.
+        /// `traceparent` of the admission: the request's trace, or one that begins here, and a span in it
+        /// below which everything is that follows.
         trace_parent: Option<String>,
+        /// Whether prompt and answer text may stand in rows, see [`Processor::content`].
+        log_content: bool,
     },
     /// An outside call ended.
     Finished {
         /// Its key within the entity.
         call: String,
+        /// The fence of the owner that ran it, see [`Running`].
+        fence: i64,
         /// How.
         result: Result<P::Fact, Failure>,
     },

@@ -134,6 +134,14 @@ impl<P: Processor> Harness<P> {
         self.publish_bytes(&key, value);
     }
 
+    /// Publishes a request with headers, as an upstream does that has a trace.
+    pub fn publish_with(&mut self, request: &P::Request, headers: Headers) {
+        let key = Some(Bytes::from(self.processor.subject(request).entity));
+        let value = self.ids.frame(request).expect("a request is a record of the contract");
+        self.feed.append(self.now, key, value.into(), headers);
+        self.settle();
+    }
+
     /// Publishes whatever bytes there are.
     pub fn publish_bytes(&mut self, key: &str, value: Vec<u8>) {
         let key = Some(Bytes::from(key.to_owned()));
@@ -337,7 +345,7 @@ impl<P: Processor> Harness<P> {
                 None => self.state.remove(&key),
             };
         }
-        for row in &cut.rows {
+        for row in cut.rows.iter() {
             let before = self.rows.insert(row.event_id.clone(), row.clone());
             assert!(before.is_none(), "the row {} stands twice", row.event_id);
         }

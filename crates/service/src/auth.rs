@@ -223,6 +223,45 @@ pub enum AuthError {
     },
 }
 
+/// A key by its hash, for whoever has to look again later whether it is still good: a connection that
+/// stays open, a ticket. The key itself can't be had from it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeyHash(String);
+
+impl KeyHash {
+    /// The hash of what was presented.
+    ///
+    /// # Errors
+    /// [`AuthError::Malformed`], when it isn't a key.
+    pub fn of(presented: &str) -> Result<Self, AuthError> {
+        check_shape(presented)?;
+        Ok(Self(hash(presented)))
+    }
+
+    /// Who has this key at the time `now`.
+    ///
+    /// # Errors
+    /// As [`authenticate`].
+    pub fn authenticate(&self, catalogue: &Catalogue, now: Millis) -> Result<Principal, AuthError> {
+        let Self(hash) = self;
+        let version =
+            catalogue.newest(DefinitionKind::Key, KEYS_TENANT, hash).ok_or(AuthError::Unknown)?;
+        let body = version.body.as_deref().ok_or(AuthError::Unknown)?;
+        let key_id = key_id(hash).to_owned();
+        let definition: KeyDefinition = match serde_json::from_str(body) {
+            Ok(definition) => definition,
+            Err(source) => {
+                return Err(AuthError::Damaged { key_id, reason: source.to_string() });
+            }
+        };
+        if definition.expires.is_some_and(|expires| expires <= now) {
+            return Err(AuthError::Expired { key_id });
+        }
+        let KeyDefinition { tenant, scopes, .. } = definition;
+        Ok(Principal { tenant, scopes, key_id })
+    }
+}
+
 /// Finds out who presents the key `presented` at the time `now`.
 ///
 /// # Errors
@@ -232,23 +271,7 @@ pub fn authenticate(
     catalogue: &Catalogue,
     now: Millis,
 ) -> Result<Principal, AuthError> {
-    check_shape(presented)?;
-    let hash = hash(presented);
-    let version =
-        catalogue.newest(DefinitionKind::Key, KEYS_TENANT, &hash).ok_or(AuthError::Unknown)?;
-    let body = version.body.as_deref().ok_or(AuthError::Unknown)?;
-    let key_id = key_id(&hash).to_owned();
-    let definition: KeyDefinition = match serde_json::from_str(body) {
-        Ok(definition) => definition,
-        Err(source) => {
-            return Err(AuthError::Damaged { key_id, reason: source.to_string() });
-        }
-    };
-    if definition.expires.is_some_and(|expires| expires <= now) {
-        return Err(AuthError::Expired { key_id });
-    }
-    let KeyDefinition { tenant, scopes, .. } = definition;
-    Ok(Principal { tenant, scopes, key_id })
+    KeyHash::of(presented)?.authenticate(catalogue, now)
 }
 
 /// A key has one spelling, so that it has one hash.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use domain::event::Chunk;
 use domain::model_call::WantedModelCall;
 use domain::topic::{Kind, Topic};
+use domain::trace::TraceContext;
 use model::{ChunkSink, Delta};
 use runtime::partition::wire;
 use runtime::ports::{Deltas, Headers};
@@ -21,6 +22,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::coalesce::{Coalescer, Piece};
 use crate::metrics;
+use crate::spans::run_of;
 
 /// The stream of one call.
 pub(crate) struct Chunks<'a> {
@@ -28,6 +30,8 @@ pub(crate) struct Chunks<'a> {
     deltas: &'a dyn Deltas,
     call: &'a WantedModelCall,
     running: &'a Running,
+    /// `traceparent` of the chunks: the span of this run of the call.
+    trace_parent: Option<String>,
     began: Instant,
     coalescer: Mutex<Coalescer>,
     /// Something waits that did not wait before.
@@ -41,11 +45,15 @@ impl<'a> Chunks<'a> {
         call: &'a WantedModelCall,
         running: &'a Running,
     ) -> Self {
+        let parse = TraceContext::parse;
+        let admission = call.trace_parent.as_deref().and_then(parse);
+        let run = admission.map(|admission| run_of(admission, &running.call, running.fence));
         Self {
             ids,
             deltas,
             call,
             running,
+            trace_parent: run.map(|run| run.to_string()),
             began: Instant::now(),
             coalescer: Mutex::new(Coalescer::new()),
             filled: Notify::new(),
@@ -135,7 +143,7 @@ impl<'a> Chunks<'a> {
             text(wire::TYPE, <Chunk as Record>::NAME.into()),
             text(wire::TENANT, chunk.tenant.clone()),
         ];
-        let parent = self.call.trace_parent.clone();
+        let parent = self.trace_parent.clone();
         headers.extend(parent.map(|parent| text(wire::TRACE_PARENT, parent)));
         headers
     }
@@ -197,10 +205,12 @@ mod tests {
         }
     }
 
+    const ADMISSION: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
     fn call() -> WantedModelCall {
         let mut request = ModelRequest::new("call-1", "fast", "{}");
         request.tenant = "acme".into();
-        WantedModelCall { request, version: Some(1), trace_parent: Some("00-a-b-01".into()) }
+        WantedModelCall { request, version: Some(1), trace_parent: Some(ADMISSION.into()) }
     }
 
     fn running() -> Running {
@@ -269,13 +279,15 @@ mod tests {
         let all = sent.0.lock().unwrap();
         let (key, _, headers) = all.first().expect("one chunk");
         assert_eq!(key, "call-1");
+        let admission = TraceContext::parse(ADMISSION).expect("a trace parent");
+        let run = run_of(admission, "call", 42).to_string();
         for (name, value) in [
             ("ce_specversion", "1.0"),
             ("ce_id", "call-1/42/1/0"),
             ("ce_source", "/model-events"),
             ("ce_type", "io.stepstream.v1.Chunk"),
             ("ce_tenant", "acme"),
-            ("traceparent", "00-a-b-01"),
+            ("traceparent", run.as_str()),
         ] {
             assert_eq!(header(headers, name), Some(value), "{name}");
         }

@@ -3,7 +3,7 @@
 //! What a call does next is decided by [`domain::model_call`], purely; how a provider is asked is the
 //! business of `model`; when anything is folded, sent or started again is the runtime's. Here the three
 //! are joined: [`admission`] says what is taken in, `step` carries the machine's decisions out, `chunks`
-//! puts tokens on their way while a call runs.
+//! puts tokens on their way while a call runs, `spans` tells a collector what happened.
 //!
 //! Nothing here names Kafka, keeps state of its own, or writes a prompt or an answer anywhere but into
 //! the records that are for them.
@@ -11,10 +11,12 @@
 pub mod admission;
 mod chunks;
 mod coalesce;
+mod content;
 mod metrics;
 mod models;
 mod processor;
 mod row;
+mod spans;
 mod step;
 
 pub use metrics::describe;

@@ -7,15 +7,19 @@ use domain::answer::{Failure, ModelOutcome};
 use domain::model_call::{ModelCall, WantedModelCall};
 use domain::request::ModelRequest;
 use domain::topic::Kind;
-use model::Caller;
+use model::{Caller, Definitions as _};
 use runtime::context::Context;
 use runtime::ports::Deltas;
-use runtime::processor::{Event, Processor, Refusal, Running, StepError, Subject};
+use runtime::processor::{
+    Content, Event, Observed, Processor, Refusal, Running, StepError, Subject,
+};
 use schemas::Ids;
+use service::telemetry::Tracer;
 
 use crate::chunks::{Chunks, Silent};
 use crate::models::{Models, Unfit};
-use crate::{admission, metrics, step};
+use crate::spans::CallSpans;
+use crate::{admission, metrics, spans, step};
 
 /// Takes in model requests and has them answered.
 pub struct Inference {
@@ -23,10 +27,12 @@ pub struct Inference {
     caller: Caller,
     ids: Ids,
     deltas: Arc<dyn Deltas>,
+    tracer: Tracer,
 }
 
 impl Inference {
-    /// A processor that admits and calls the models of `models`, and sends token deltas to `deltas`.
+    /// A processor that admits and calls the models of `models`, and sends token deltas to `deltas`. Its
+    /// spans go where those of the process go.
     #[must_use]
     pub fn new(
         models: Arc<Models>,
@@ -35,7 +41,40 @@ impl Inference {
         deltas: Arc<dyn Deltas>,
     ) -> Self {
         let definitions: Arc<dyn model::Definitions> = models.clone();
-        Self { models, caller: Caller::new(calls, definitions), ids, deltas }
+        let (caller, tracer) = (Caller::new(calls, definitions), Tracer::installed());
+        Self { models, caller, ids, deltas, tracer }
+    }
+
+    /// The same, with its spans elsewhere.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
+    async fn ask(
+        &self,
+        call: &WantedModelCall,
+        running: &Running,
+        spans: &mut CallSpans<'_>,
+    ) -> Result<ModelOutcome, Failure> {
+        let WantedModelCall { request, version, .. } = call;
+        if let Some(version) = version {
+            self.models.arrival(&request.tenant, &request.model, *version).await?;
+        }
+        if !request.stream {
+            return self.caller.call(request, *version, &mut spans.around(&mut Silent)).await;
+        }
+        let chunks = Chunks::new(&self.ids, &*self.deltas, call, running);
+        let mut sink = chunks.sink();
+        let mut sink = spans.around(&mut sink);
+        let result = tokio::select! {
+            result = self.caller.call(request, *version, &mut sink) => result,
+            never = chunks.send_when_due() => match never {},
+        };
+        if result.is_ok() {
+            chunks.complete();
+        }
+        result
     }
 }
 
@@ -77,6 +116,18 @@ impl Processor for Inference {
         Err(refusal)
     }
 
+    fn content(&self, request: &ModelRequest, version: Option<i32>) -> Content {
+        let definition = self.models.model(&request.tenant, &request.model, version);
+        match definition.is_some_and(|definition| definition.log_content) {
+            true => Content::Logged,
+            false => Content::Withheld,
+        }
+    }
+
+    fn observe(&self, observed: Observed<'_>) {
+        spans::observe(&self.tracer, observed);
+    }
+
     fn step(&self, event: Event<Self>, context: &mut Context<'_, Self>) -> Result<(), StepError> {
         step::step(event, context)
     }
@@ -86,22 +137,9 @@ impl Processor for Inference {
     }
 
     async fn call(&self, call: WantedModelCall, running: Running) -> Result<ModelOutcome, Failure> {
-        let WantedModelCall { request, version, .. } = &call;
-        if let Some(version) = version {
-            self.models.arrival(&request.tenant, &request.model, *version).await?;
-        }
-        if !request.stream {
-            return self.caller.call(request, *version, &mut Silent).await;
-        }
-        let chunks = Chunks::new(&self.ids, &*self.deltas, &call, &running);
-        let mut sink = chunks.sink();
-        let result = tokio::select! {
-            result = self.caller.call(request, *version, &mut sink) => result,
-            never = chunks.send_when_due() => match never {},
-        };
-        if result.is_ok() {
-            chunks.complete();
-        }
+        let mut spans = CallSpans::begin(&self.tracer, &call, &running);
+        let result = self.ask(&call, &running, &mut spans).await;
+        spans.end(&result);
         result
     }
 }

@@ -1,7 +1,7 @@
 //! The rows of a model call in the execution log. The runtime fills in ids, cause, time and source.
 //!
-//! Prompt and answer text stay out, whatever the definition says: a step can't see the definition, and
-//! what it can't see it must not write.
+//! Prompt and answer text stay out, unless the call says that its definition lets them in: then the prompt
+//! stands in the row of the admission, and the answer in that of the ending.
 
 use domain::answer::{Failure, Terminal};
 use domain::event::EventType;
@@ -10,6 +10,9 @@ use domain::model_call::{Ending, ModelCall};
 use domain::request::{Origin, OriginKind};
 use domain::time::Millis;
 use domain::topic::Kind;
+use domain::trace::TraceContext;
+
+use crate::content;
 
 /// The origin that is an execution of ours; a client is none.
 pub(crate) fn asker(call: &ModelCall) -> Option<&Origin> {
@@ -36,22 +39,33 @@ pub(crate) fn progress(
     row.definition_version = call.version;
     row.model_requested = Some(call.model.clone());
     row.operation = Some(call.operation.as_str().into());
-    if let Some((trace, span)) = call.trace_parent.as_deref().and_then(trace_ids) {
-        row.trace_id = Some(trace.into());
-        row.span_id = Some(span.into());
-    }
+    of_span(&mut row, admission(call));
     row.labels.clone_from(&call.labels);
     row
 }
 
-/// The row of the ending, at state time `now`.
+/// The span of the call's admission.
+pub(crate) fn admission(call: &ModelCall) -> Option<TraceContext> {
+    call.trace_parent.as_deref().and_then(TraceContext::parse)
+}
+
+fn of_span(row: &mut ExecutionLogRecord, span: Option<TraceContext>) {
+    if let Some(TraceContext { trace, span, .. }) = span {
+        row.trace_id = Some(trace.to_string());
+        row.span_id = Some(span.to_string());
+    }
+}
+
+/// The row of the ending, at state time `now`; `run`: the span of the run of the call that ended it.
 pub(crate) fn ended(
     call: &ModelCall,
     execution: &str,
     ending: &Ending,
+    run: Option<TraceContext>,
     now: Millis,
 ) -> ExecutionLogRecord {
     let mut row = progress(call, execution, ending.event_type());
+    of_span(&mut row, run);
     row.status = Some(ending.terminal().as_str().into());
     // Overwritten by the worker's own measure, where there is one.
     row.duration_ms = call.started.map(|started| now.since(started));
@@ -59,6 +73,10 @@ pub(crate) fn ended(
         row.error_code = Some(failure.code.clone());
         row.error_class = Some(failure.class.as_str().into());
         row.http_status = failure.http_status;
+        if let Some(provider) = &failure.provider {
+            row.provider = Some(provider.clone());
+            row.deployment = Some(failure.source_name.clone());
+        }
     }
     if let Some(outcome) = ending.outcome() {
         row.queued_ms = Some(outcome.queued_ms);
@@ -79,6 +97,9 @@ pub(crate) fn ended(
             row.cost_micros = Some(cost.micros);
             row.currency = Some(cost.currency.clone());
         }
+        if call.log_content {
+            row.output_text = content::output(call.operation, &outcome.body);
+        }
     }
     row
 }
@@ -91,33 +112,4 @@ pub(crate) fn nameless(execution: &str, tenant: &str, failure: &Failure) -> Exec
     row.error_code = Some(failure.code.clone());
     row.error_class = Some(failure.class.as_str().into());
     row
-}
-
-/// Trace id and parent span id of a W3C `traceparent` of any version; `None` when it isn't one.
-fn trace_ids(trace_parent: &str) -> Option<(&str, &str)> {
-    let mut parts = trace_parent.split('-');
-    let (_version, trace, span) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_id = |text: &str, length: usize| {
-        text.len() == length
-            && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-            && text.bytes().any(|byte| byte != b'0')
-    };
-    (is_id(trace, 32) && is_id(span, 16)).then_some((trace, span))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn trace_parent_is_taken_apart_or_left_out() {
-        let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
-        let good = format!("00-{trace}-{span}-01");
-        assert_eq!(trace_ids(&good), Some((trace, span)));
-        let zero = format!("00-{}-{span}-01", "0".repeat(32));
-        let upper = good.to_uppercase();
-        for bad in ["", "00", "00-x-y-01", zero.as_str(), upper.as_str()] {
-            assert_eq!(trace_ids(bad), None, "{bad}");
-        }
-    }
 }

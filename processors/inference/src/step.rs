@@ -8,12 +8,14 @@ use domain::log_row::ExecutionLogRecord;
 use domain::model_call::{self, Effect, Ending, Fate, ModelCall, Step, Timer};
 use domain::request::JSON;
 use domain::time::Millis;
+use domain::trace::TraceContext;
 use runtime::context::{Context, EventBody};
 use runtime::processor::{Event, StepError};
 use serde_json::json;
 
 use crate::Inference;
-use crate::row;
+use crate::spans::{publication_of, run_of};
+use crate::{content, row};
 
 /// The name of the one entry of an execution.
 pub(crate) const ENTRY: &str = "call";
@@ -28,18 +30,27 @@ pub(crate) fn step(
     let now = context.now();
     let known = context.get(ENTRY).cloned();
     match (event, known) {
-        (Event::Admitted { request, version, trace_parent }, None) => {
-            let step = ModelCall::admit(request, version, trace_parent, now);
-            carry_out(step, None, context)
+        (Event::Admitted { request, version, trace_parent, log_content }, None) => {
+            let input_text = log_content.then(|| content::input(&request)).flatten();
+            let mut step = ModelCall::admit(request, version, trace_parent, now);
+            step.call.log_content = log_content;
+            carry_out(step, Known { input_text, ..Known::default() }, context)
         }
         // The id is taken: by a call that still runs.
         (Event::Admitted { .. }, Some(_)) => Ok(()),
         (event, Some(call)) => {
+            let run = match &event {
+                Event::Finished { call: key, fence, .. } => {
+                    row::admission(&call).map(|admission| run_of(admission, key, *fence))
+                }
+                _ => None,
+            };
             let Some(event) = happened(event) else {
                 return Ok(());
             };
-            let lateness = lateness(&event, &call, now);
-            carry_out(call.step(event, now), lateness, context)
+            let timer_lateness_ms = lateness(&event, &call, now);
+            let known = Known { timer_lateness_ms, run, ..Known::default() };
+            carry_out(call.step(event, now), known, context)
         }
         // It has ended.
         (_, None) => Ok(()),
@@ -52,7 +63,7 @@ pub(crate) fn fail(failure: &Failure, context: &mut Context<'_, Inference>) {
     let told = match context.get(ENTRY).cloned() {
         Some(call) => {
             let step = call.step(model_call::Event::Broken(failure.clone()), now);
-            carry_out(step, None, context)
+            carry_out(step, Known::default(), context)
         }
         // It was its very admission that failed, so all that is known of it is its name.
         None => {
@@ -69,7 +80,7 @@ pub(crate) fn fail(failure: &Failure, context: &mut Context<'_, Inference>) {
 /// What a fact means to a model call; `None`: nothing.
 fn happened(event: Event<Inference>) -> Option<model_call::Event> {
     match event {
-        Event::Finished { call, result } if call == CALL => {
+        Event::Finished { call, result, .. } if call == CALL => {
             Some(model_call::Event::Finished(result.map(Box::new)))
         }
         Event::Timer { timer } => Timer::of_key(&timer).map(model_call::Event::Due),
@@ -94,20 +105,34 @@ fn lateness(event: &model_call::Event, call: &ModelCall, now: Millis) -> Option<
     due.map(|due| now.since(due))
 }
 
+/// What is known of an event beyond what the machine needs.
+#[derive(Default)]
+struct Known {
+    /// How much later than due its timer is folded.
+    timer_lateness_ms: Option<i64>,
+    /// The span of the run of the call that ended.
+    run: Option<TraceContext>,
+    /// The prompt, where it may stand in the row of the admission.
+    input_text: Option<String>,
+}
+
 /// Carries out what the machine decided, in its order.
 fn carry_out(
     step: Step,
-    timer_lateness_ms: Option<i64>,
+    known: Known,
     context: &mut Context<'_, Inference>,
 ) -> Result<(), StepError> {
     let Step { call, effects, fate } = step;
+    let Known { timer_lateness_ms, run, mut input_text } = known;
     let execution = context.entity().to_owned();
     for effect in effects {
         match effect {
             Effect::Announce(event_type) => {
                 context.event(event_type, body(&call))?;
                 let row = row::progress(&call, &execution, event_type);
-                context.log(ExecutionLogRecord { timer_lateness_ms, ..row });
+                // The first of an admission's events is that of the admission.
+                let input_text = input_text.take();
+                context.log(ExecutionLogRecord { timer_lateness_ms, input_text, ..row });
             }
             Effect::Want(wanted) => context.want(CALL, *wanted),
             Effect::SetTimer { timer, due } => context.set_timer(timer.key(), due),
@@ -118,9 +143,9 @@ fn carry_out(
         Fate::Ignored => {}
         Fate::Kept => context.put(ENTRY, call),
         Fate::Ended(ending) => {
-            let row = row::ended(&call, &execution, &ending, context.now());
+            let row = row::ended(&call, &execution, &ending, run, context.now());
             context.log(ExecutionLogRecord { timer_lateness_ms, ..row });
-            tell(call, ending, context)?;
+            tell(call, ending, run, context)?;
             context.finish();
         }
     }
@@ -131,10 +156,18 @@ fn carry_out(
 fn tell(
     call: ModelCall,
     ending: Ending,
+    run: Option<TraceContext>,
     context: &mut Context<'_, Inference>,
 ) -> Result<(), StepError> {
     let (status, event_type) = (ending.terminal(), ending.event_type());
     let mut body = body(&call);
+    // Whoever reads how it ended goes on below the span of its publication; that is below the run of the
+    // call that ended it, where one did.
+    let admission = row::admission(&call);
+    let cause = run.or(admission);
+    body.below = cause.map(|cause| cause.span);
+    let answer_parent = cause.map(|cause| cause.to_string());
+    body.trace_parent = admission.map(|admission| publication_of(admission).to_string());
     body.error = ending.failure().cloned();
     let mut media_type = JSON.to_owned();
     match ending {
@@ -161,7 +194,7 @@ fn tell(
                 usage: body.usage,
                 cost: body.cost.clone(),
             },
-            body.trace_parent.clone(),
+            answer_parent,
         )?;
     }
     context.event(event_type, body)

@@ -1,6 +1,8 @@
 //! The processor under the runtime's own machine: from a published request to events, answers and rows.
 
+mod content;
 mod scripted;
+mod traces;
 
 use std::sync::Arc;
 
@@ -317,6 +319,21 @@ fn rows_carry_what_the_worker_measured_and_no_text() {
     assert_eq!((last.time_to_first_token_ms, last.http_status), (Some(30), Some(200)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn row_of_a_failed_call_names_the_last_deployment_that_was_asked() {
+    let mut harness = partition();
+    harness.publish(&saying("please break"));
+    harness.run_calls().await;
+    let last = checkpointed_rows(&mut harness).pop().expect("rows");
+    assert_eq!(last.status.as_deref(), Some("failed"));
+    assert_eq!(
+        (last.provider.as_deref(), last.deployment.as_deref()),
+        (Some("scripted"), Some("one"))
+    );
+    let error = events(&harness).pop().and_then(|event| event.error).expect("a failure");
+    assert_eq!((error.provider.as_deref(), error.source_name.as_str()), (Some("scripted"), "one"));
+}
+
 #[test]
 fn row_of_a_failed_call_says_why() {
     let mut harness = partition();
@@ -330,6 +347,7 @@ fn row_of_a_failed_call_says_why() {
     assert_eq!(last.http_status, Some(500));
     assert_eq!(last.duration_ms, Some(70), "state time, for want of a better measure");
     assert_eq!(last.root_execution_id, "call-1");
+    assert_eq!((last.provider, last.deployment), (None, None), "nobody was asked");
 }
 
 #[tokio::test(start_paused = true)]

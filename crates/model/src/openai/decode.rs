@@ -144,6 +144,7 @@ impl Decoder<'_> {
         Err(self.refused(Some(status), &bytes, response.retry_after.as_deref()))
     }
 
+    #[allow(clippy::result_large_err, reason = "once a try, and as everywhere else here")]
     fn read_whole(&self, status: u16, bytes: Vec<u8>) -> Result<Reply, TryFailure> {
         let text = String::from_utf8(bytes).map_err(|_| self.malformed("is not UTF-8"))?;
         // Serde would read a list as the members in order.

@@ -8,7 +8,7 @@ const QWEN_BASE: &str = "/compatible-mode/v1";
 const QWEN_RERANK_BASE: &str = "/compatible-api/v1";
 
 /// The base URL of a provider that has a usual one.
-fn base_url(provider: Provider) -> &'static str {
+pub(crate) fn base_url(provider: Provider) -> &'static str {
     match provider {
         Provider::Openai => "https://api.openai.com/v1",
         Provider::Deepseek => "https://api.deepseek.com",

@@ -16,7 +16,7 @@ use super::rules::Rule;
 use super::takeover::Phase;
 use super::{Partition, wire};
 use crate::ports::{Outgoing, Raw, Side, header};
-use crate::processor::{Processor, Refusal, Subject};
+use crate::processor::{Content, Observed, Processor, Refusal, Subject};
 
 /// The most admissions appended and not folded, where no window bounds them.
 const UNFOLDED: usize = 5_000;
@@ -77,6 +77,11 @@ impl Admission {
     /// An admission of ours stands in the log.
     pub(super) fn stands(&mut self, log_offset: i64) {
         self.last = self.last.max(log_offset);
+    }
+
+    /// Whether a feed record waits here.
+    pub(super) fn waits(&self) -> bool {
+        !self.held.is_empty()
     }
 
     pub(super) fn schema_resolved(&mut self, id: u32) {
@@ -168,10 +173,12 @@ impl<P: Processor> Partition<P> {
         };
         // A request is someone else's text: should looking at it panic, that request is refused.
         let looked = catch_unwind(AssertUnwindSafe(|| {
-            (self.processor.subject(&request), self.processor.admit(&request))
+            let found = self.processor.admit(&request);
+            let found = found.map(|version| (version, self.processor.content(&request, version)));
+            (self.processor.subject(&request), found)
         }));
-        let (subject, version) = match looked {
-            Ok((subject, Ok(version))) => (subject, version),
+        let (subject, version, content) = match looked {
+            Ok((subject, Ok((version, content)))) => (subject, version, content),
             Ok((subject, Err(Refusal::Invalid(failure)))) => {
                 self.reject(now, raw, Some(subject), failure);
                 return true;
@@ -208,7 +215,15 @@ impl<P: Processor> Partition<P> {
             version,
             request: framed,
             trace_parent: header(&raw.headers, wire::TRACE_PARENT).map(str::to_owned),
+            log_content: content == Content::Logged,
         };
+        self.processor.observe(Observed::Admitted {
+            entity: &subject.entity,
+            tenant: &subject.tenant,
+            place: (self.identity.partition, raw.offset),
+            written: raw.time,
+            trace_parent: admitted.trace_parent.as_deref(),
+        });
         self.admission.waiting = Waiting::No;
         self.admission.cursor = raw.offset + 1;
         self.append(now, Some(&subject.entity), &Fact::Admitted(admitted), Purpose::Admission);

@@ -1,6 +1,8 @@
 //! Checkpoints (rule K1): a cut of the state at one log offset, held until every output of what it covers
 //! is acknowledged, then committed whole.
 
+use std::sync::Arc;
+
 use domain::log_row::ExecutionLogRecord;
 use schemas::{Ids, Record};
 
@@ -28,7 +30,7 @@ pub(crate) enum Stage<P: Processor> {
     /// Taken, waiting for acknowledgements.
     Cut(Cut<P>),
     /// With the broker. What it owes if it is aborted.
-    Committing { keys: Vec<Key>, rows: Vec<ExecutionLogRecord>, log_offset: i64 },
+    Committing { keys: Vec<Key>, rows: Arc<Vec<ExecutionLogRecord>>, log_offset: i64 },
 }
 
 impl<P: Processor> Cut<P> {
@@ -45,7 +47,7 @@ impl<P: Processor> Cut<P> {
         }
         let position = ids.frame(&self.position)?;
         batch.entries.push((position_key().into(), Some(position.into())));
-        for row in &self.rows {
+        for row in &*self.rows {
             batch.rows.push((row.execution_id.clone().into(), ids.frame(row)?.into()));
         }
         Ok(batch)

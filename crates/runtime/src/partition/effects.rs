@@ -6,6 +6,7 @@ use domain::answer::Failure;
 use domain::log_row::ExecutionLogRecord;
 use domain::state::Position;
 use domain::topic::Topic;
+use domain::trace::SpanId;
 
 use crate::partition::entries::{Key, Stored};
 use crate::ports::{CommitError, Confirmed, Outgoing, Raw, Sent, Side};
@@ -152,7 +153,7 @@ pub enum Alarm {
 pub struct Cut<P: Processor> {
     pub(crate) entries: Vec<(Key, Option<Stored<P>>)>,
     /// Rows of the execution log.
-    pub rows: Vec<ExecutionLogRecord>,
+    pub rows: Arc<Vec<ExecutionLogRecord>>,
     /// How far it covers.
     pub position: Position,
 }
@@ -166,5 +167,7 @@ pub(crate) struct Output {
     pub(crate) record: &'static str,
     pub(crate) tenant: Option<String>,
     pub(crate) trace_parent: Option<String>,
+    /// The span above the one that `trace_parent` names, where that is to be observed.
+    pub(crate) below: Option<SpanId>,
     pub(crate) value: Vec<u8>,
 }

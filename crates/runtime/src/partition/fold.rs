@@ -10,6 +10,7 @@ use domain::log_row::ExecutionLogRecord;
 use domain::state::{AppliedId, EarlyCommand, RecentId, Sequence};
 use domain::time::Millis;
 use domain::topic::Topic;
+use domain::trace::Entry;
 use schemas::{Ids, ReadError, Record};
 
 use crate::context::{Context, EventBody, Frame, ONLY, Place, answer_log};
@@ -118,14 +119,16 @@ impl<P: Processor> Folding<'_, P> {
                         Mode::Step => Ok(self.read::<P::Fact>(&finished.fact)?),
                         Mode::Fail(failure) | Mode::Bury(failure) => Err(failure.clone()),
                     };
-                    let event = Event::Finished { call: finished.call, result };
+                    let (call, fence) = (finished.call, finished.fence);
+                    let event = Event::Finished { call, fence, result };
                     self.step(event, entity, frame, overlay, mode)?;
                 }
                 Ok(())
             }
             Fact::Failed(failed) => {
                 if self.take_call(entity, &failed.call, overlay) {
-                    let event = Event::Finished { call: failed.call, result: Err(failed.failure) };
+                    let (call, fence, result) = (failed.call, failed.fence, Err(failed.failure));
+                    let event = Event::Finished { call, fence, result };
                     self.step(event, entity, frame, overlay, mode)?;
                 }
                 Ok(())
@@ -190,20 +193,30 @@ impl<P: Processor> Folding<'_, P> {
             overlay.changes().outputs.push(forwarded::<P>(admitted, subject));
             return Ok(());
         }
+        if self.tenant_of(entity, &subject, overlay).is_some_and(|it| it != subject.tenant) {
+            let mut context = Context { overlay: overlay.reborrow(), frame, entity };
+            refuse_taken(&mut context, subject, admitted.feed_offset)?;
+            return Ok(());
+        }
         if is_client(&subject) {
             let key = Key::new(entity, Part::Recent, &subject.request_id);
             if overlay.get(entity, Part::Recent, &subject.request_id).is_some() {
                 return Ok(());
             }
-            overlay.put(key, Stored::Recent(RecentId { since: self.now }));
+            let tenant = Some(subject.tenant.clone());
+            overlay.put(key, Stored::Recent(RecentId { since: self.now, tenant }));
         }
+        let place = (self.partition, admitted.feed_offset);
+        let parent = admitted.trace_parent.as_deref();
+        let entry = Entry::of(parent, P::KIND, &subject.tenant, entity, place);
         if !self.exists(entity, overlay) {
             let sequence =
                 Sequence { generation: self.generation, number: 0, tenant: subject.tenant };
             overlay.put(Key::new(entity, Part::Sequence, ONLY), Stored::Sequence(sequence));
         }
-        let Admitted { version, trace_parent, .. } = admitted;
-        let event = Event::Admitted { request, version, trace_parent };
+        let Admitted { version, log_content, .. } = admitted;
+        let trace_parent = Some(entry.context.to_string());
+        let event = Event::Admitted { request, version, trace_parent, log_content };
         self.step(event, entity, frame, overlay, mode)?;
         self.early_commands(entity, frame, overlay, mode)
     }
@@ -230,7 +243,7 @@ impl<P: Processor> Folding<'_, P> {
         let tenant = rejected.tenant.unwrap_or_else(|| domain::request::DEFAULT_TENANT.into());
         overlay.put(
             Key::new(&entity, Part::Recent, &id),
-            Stored::Recent(RecentId { since: self.now }),
+            Stored::Recent(RecentId { since: self.now, tenant: Some(tenant.clone()) }),
         );
         let sequence = Sequence { generation: self.generation, number: 0, tenant: tenant.clone() };
         overlay.put(Key::new(&entity, Part::Sequence, ONLY), Stored::Sequence(sequence));
@@ -297,6 +310,22 @@ impl<P: Processor> Folding<'_, P> {
         overlay.get(entity, Part::Sequence, ONLY).is_some()
     }
 
+    /// Whose the entity is, or whose the request of that id was.
+    fn tenant_of<'o>(
+        &self,
+        entity: &Arc<str>,
+        subject: &Subject,
+        overlay: &'o Overlay<'_, P>,
+    ) -> Option<&'o str> {
+        if let Some(Stored::Sequence(sequence)) = overlay.get(entity, Part::Sequence, ONLY) {
+            return Some(&sequence.tenant);
+        }
+        match overlay.get(entity, Part::Recent, &subject.request_id) {
+            Some(Stored::Recent(recent)) => recent.tenant.as_deref(),
+            _ => None,
+        }
+    }
+
     fn command(
         &self,
         command: Command,
@@ -321,7 +350,7 @@ impl<P: Processor> Folding<'_, P> {
         }
         overlay.put(
             Key::new(entity, Part::Command, &command.id),
-            Stored::Recent(RecentId { since: self.now }),
+            Stored::Recent(RecentId { since: self.now, tenant: None }),
         );
         self.step(Event::Command(command.order), entity, frame, overlay, mode)
     }
@@ -414,6 +443,27 @@ fn end_with_failure<P: Processor>(
     Ok(())
 }
 
+/// The id is another tenant's: its execution isn't touched, and whoever asked hears of it.
+fn refuse_taken<P: Processor>(
+    context: &mut Context<'_, P>,
+    subject: Subject,
+    feed_offset: i64,
+) -> Result<(), StepError> {
+    let failure = Failure::new(ErrorClass::Invalid, "id_taken", "the id is in use; choose another")
+        .from_source("admission");
+    let Subject { request_id, tenant, origin, .. } = subject;
+    let mut row = ExecutionLogRecord::new("execution.rejected", P::KIND, context.entity(), &tenant);
+    row.status = Some(Terminal::Failed.as_str().into());
+    row.error_code = Some(failure.code.clone());
+    row.error_class = Some(failure.class.as_str().into());
+    context.log(row);
+    if let Some(origin) = origin {
+        let answer = failed_answer(request_id, origin, failure.clone());
+        context.answer_for(tenant.clone(), answer, None)?;
+    }
+    context.refused(tenant, failure, feed_offset)
+}
+
 fn failed_answer(request_id: String, origin: domain::request::Origin, failure: Failure) -> Answer {
     Answer {
         request_id,
@@ -441,6 +491,7 @@ fn forwarded<P: Processor>(admitted: Admitted, subject: Subject) -> Output {
         record: <P::Request as Record>::NAME,
         tenant: Some(subject.tenant),
         trace_parent: admitted.trace_parent,
+        below: None,
         value: admitted.request,
     }
 }
@@ -482,6 +533,7 @@ pub(crate) fn dead_letter_output(ids: &Ids, letter: &DeadLetter) -> Result<Outpu
         record: DeadLetter::NAME,
         tenant: letter.tenant.clone(),
         trace_parent: None,
+        below: None,
         value: ids.frame(letter).map_err(|error| error.to_string())?,
     })
 }

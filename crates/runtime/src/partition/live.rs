@@ -39,6 +39,7 @@ impl<P: Processor> Partition<P> {
             Sent::Refused(why) => return self.stop(format!("the broker refuses a record: {why}")),
         };
         self.watchdog_rang = false;
+        self.observe_sent(now, seq);
         match self.outbox.acknowledge(seq) {
             Some(Purpose::TakenOver) => self.taken_over_stands(now, offset),
             Some(Purpose::Skipped(from)) => {
@@ -179,7 +180,7 @@ impl<P: Processor> Partition<P> {
             if moved && due {
                 let position = self.position();
                 let entries = self.entries.cut();
-                let rows = std::mem::take(&mut self.rows);
+                let rows = Arc::new(std::mem::take(&mut self.rows));
                 self.stage = Stage::Cut(Cut { entries, rows, position });
             } else if self.draining && !moved {
                 self.draining = false;
@@ -194,7 +195,7 @@ impl<P: Processor> Partition<P> {
             let keys = cut.entries.iter().map(|(key, _)| key.clone()).collect();
             let committing = Stage::Committing {
                 keys,
-                rows: cut.rows.clone(),
+                rows: Arc::clone(&cut.rows),
                 log_offset: cut.position.log_offset,
             };
             if let Stage::Cut(cut) = std::mem::replace(&mut self.stage, committing) {
@@ -224,6 +225,7 @@ impl<P: Processor> Partition<P> {
             Err(CommitError::Aborted(_)) if self.phase == Phase::Raising => self.commit_position(),
             Err(CommitError::Aborted(_)) => {
                 self.entries.owe(keys);
+                let rows = Arc::unwrap_or_clone(rows);
                 let newer = std::mem::replace(&mut self.rows, rows);
                 self.rows.extend(newer);
                 // Not at once again: what aborted it may last.
@@ -269,6 +271,28 @@ impl<P: Processor> Partition<P> {
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.phase == Phase::Live
+    }
+
+    /// Whether it stands still until a person looks.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.phase == Phase::Stopped
+    }
+
+    /// Whether the passing of so many milliseconds changes nothing here.
+    #[must_use]
+    pub fn rests_for(&self, now: i64, ms: i64) -> bool {
+        let settled = self.phase == Phase::Live
+            && matches!(self.stage, Stage::Idle)
+            && self.held.is_empty()
+            && self.rows.is_empty()
+            && self.entries.changed() == 0
+            && self.log_next == self.checked
+            && self.outbox.len() == 0
+            && self.calls.running() == 0
+            && !self.admission.waits()
+            && !self.draining;
+        settled && !self.timers.is_due(self.state_time.plus(now - self.time_moved_at + ms))
     }
 
     /// Whether calls still run, or their ends are not folded yet.

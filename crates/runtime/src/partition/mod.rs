@@ -35,6 +35,7 @@ use domain::answer::{ErrorClass, Failure};
 use domain::fact::{Fact, Source};
 use domain::time::Millis;
 use domain::topic::Topic;
+use domain::trace::{SpanId, TraceContext};
 use schemas::{Ids, ReadError};
 
 pub use self::checkpoint::genesis_key;
@@ -53,7 +54,7 @@ use self::rules::{Rule, Rules};
 use self::takeover::Phase;
 use self::timers::Timers;
 use crate::ports::{Headers, Outgoing, Raw, Side};
-use crate::processor::Processor;
+use crate::processor::{Observed, Processor};
 
 /// What an operator may set.
 #[derive(Clone, Debug)]
@@ -167,6 +168,17 @@ pub struct Gauges {
     pub oldest_ms: i64,
 }
 
+/// An output on its way that its processor wants to be told of.
+#[derive(Debug)]
+struct Announced {
+    entity: String,
+    tenant: String,
+    topic: Topic,
+    context: TraceContext,
+    below: SpanId,
+    sent_at: i64,
+}
+
 /// The machine of one partition.
 pub struct Partition<P: Processor> {
     processor: Arc<P>,
@@ -200,6 +212,8 @@ pub struct Partition<P: Processor> {
     missing_schema: Option<u32>,
     admission: Admission,
     outbox: Outbox,
+    /// Outputs in the outbox that are to be told of when they stand, by their place in it.
+    announced: BTreeMap<u64, Announced>,
     calls: Calls<P::Fact>,
     next_run: u64,
     timers: Timers,
@@ -310,6 +324,7 @@ impl<P: Processor> Partition<P> {
             missing_schema: None,
             admission: Admission::default(),
             outbox: Outbox::default(),
+            announced: BTreeMap::new(),
             calls,
             next_run,
             timers,
@@ -578,7 +593,7 @@ impl<P: Processor> Partition<P> {
     }
 
     fn send_output(&mut self, now: i64, offset: i64, output: Output) {
-        let Output { topic, id, key, record, tenant, trace_parent, value } = output;
+        let Output { topic, id, key, record, tenant, trace_parent, below, value } = output;
         let source = Source {
             id,
             topic: Topic::Log(P::KIND).name().to_owned(),
@@ -587,6 +602,18 @@ impl<P: Processor> Partition<P> {
             stable: self.checked - 1,
         };
         let headers = wire::headers(&source, record, tenant.as_deref(), trace_parent.as_deref());
+        // What an earlier owner may have put out is no news.
+        let below = below.filter(|_| self.phase == Phase::Live);
+        let context = || trace_parent.as_deref().and_then(TraceContext::parse);
+        let announced = below.and_then(|below| Some((below, context()?)));
+        let announced = announced.map(|(below, context)| Announced {
+            entity: key.clone(),
+            tenant: tenant.unwrap_or_default(),
+            topic,
+            context,
+            below,
+            sent_at: now,
+        });
         let outgoing = Outgoing {
             topic,
             partition: None,
@@ -594,7 +621,25 @@ impl<P: Processor> Partition<P> {
             value: Bytes::from(value),
             headers,
         };
-        self.send(now, outgoing, Purpose::Output(offset));
+        let seq = self.send(now, outgoing, Purpose::Output(offset));
+        if let Some(announced) = announced {
+            self.announced.insert(seq, announced);
+        }
+    }
+
+    /// One send stands; whoever watches is told, where it is to be told.
+    fn observe_sent(&mut self, now: i64, seq: u64) {
+        if let Some(announced) = self.announced.remove(&seq) {
+            let Announced { entity, tenant, topic, context, below, sent_at } = announced;
+            self.processor.observe(Observed::Published {
+                entity: &entity,
+                tenant: &tenant,
+                topic,
+                context,
+                below,
+                waited_ms: now - sent_at,
+            });
+        }
     }
 
     /// Appends a fact to the own log.
@@ -616,10 +661,11 @@ impl<P: Processor> Partition<P> {
         self.send(now, outgoing, purpose);
     }
 
-    fn send(&mut self, now: i64, outgoing: Outgoing, purpose: Purpose) {
+    fn send(&mut self, now: i64, outgoing: Outgoing, purpose: Purpose) -> u64 {
         let record = Arc::new(outgoing);
         let seq = self.outbox.push(Arc::clone(&record), purpose, now);
         self.effects.push_back(Effect::Send { seq, record });
+        seq
     }
 
     /// Stands still until a person has looked.

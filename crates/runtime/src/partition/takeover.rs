@@ -1,5 +1,7 @@
 //! Taking a partition over, and passing a record that can't be folded (rules F6, F7, K2).
 
+use std::sync::Arc;
+
 use domain::fact::{Fact, Skipped, TakenOver};
 
 use super::Partition;
@@ -66,8 +68,8 @@ impl<P: Processor> Partition<P> {
     pub(super) fn commit_position(&mut self) {
         let position = self.position();
         let log_offset = position.log_offset;
-        self.stage = Stage::Committing { keys: Vec::new(), rows: Vec::new(), log_offset };
-        let cut = Cut { entries: Vec::new(), rows: Vec::new(), position };
+        self.stage = Stage::Committing { keys: Vec::new(), rows: Arc::default(), log_offset };
+        let cut = Cut { entries: Vec::new(), rows: Arc::default(), position };
         self.effects.push_back(Effect::Commit(cut));
     }
 

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use domain::answer::{Failure, ModelOutcome};
-use domain::event::EventType;
+use domain::event::{EventType, ExecutionEvent};
 use domain::request::ModelRequest;
 use domain::state::{Genesis, Position, SetTimer};
 use domain::time::Millis;
+use domain::topic::Topic;
 use schemas::Ids;
 
 use super::checkpoint::position_key;
@@ -66,6 +67,32 @@ fn output_over_the_limit_fails_its_entity_and_the_partition_goes_on() {
     let end = |id: &str| harness.events(id).last().map(|event| event.event_type);
     assert_eq!(end("large"), Some(EventType::Failed));
     assert_eq!(end("next"), Some(EventType::Succeeded));
+}
+
+#[test]
+fn id_of_another_tenant_is_refused_aloud_and_touches_nothing() {
+    let mut harness = Harness::new(Child);
+    let of = |tenant: &str| ModelRequest { tenant: tenant.into(), ..request("shared") };
+    let events = |harness: &Harness<Child>, tenant: &str| -> Vec<_> {
+        let events = harness.outputs::<ExecutionEvent>(Topic::Results);
+        let own = events.filter(|event| event.tenant == tenant);
+        own.map(|event| (event.event_type, event.error.map(|error| error.code))).collect()
+    };
+    let refused = (EventType::Failed, Some("id_taken".to_owned()));
+    harness.publish(&of("first"));
+    let before = events(&harness, "first");
+    harness.publish(&of("second"));
+    assert_eq!(harness.calls().len(), 1);
+    assert_eq!(events(&harness, "second"), std::slice::from_ref(&refused));
+    assert_eq!(events(&harness, "first"), before);
+    let run = harness.calls()[0].run;
+    harness.end_call(run, done("shared"));
+    assert_eq!(events(&harness, "first").last(), Some(&(EventType::Succeeded, None)));
+    harness.publish(&of("second"));
+    assert_eq!(harness.calls().len(), 0);
+    assert_eq!(events(&harness, "second"), [refused.clone(), refused]);
+    harness.publish(&of("first"));
+    assert_eq!(harness.calls().len(), 0, "the same tenant's is a copy");
 }
 
 fn snapshot(ids: &Ids, more: &[(String, Vec<u8>)]) -> Snapshot {

@@ -38,6 +38,11 @@ impl Timers {
         }
     }
 
+    /// Whether one is due by then.
+    pub(crate) fn is_due(&self, then: Millis) -> bool {
+        self.heap.peek().is_some_and(|Reverse((due, _, _))| *due <= then)
+    }
+
     /// A firing was folded, or the timer is gone.
     pub(crate) fn forget(&mut self, due: Millis, entity: &Arc<str>, timer: &str) {
         if !self.appended.is_empty() {

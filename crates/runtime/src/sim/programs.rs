@@ -56,6 +56,7 @@ fn kept(request: &ModelRequest, now: Millis) -> ModelCall {
         started: None,
         paused: false,
         held: None,
+        log_content: false,
     }
 }
 
@@ -216,7 +217,7 @@ impl Processor for Child {
 
     fn step(&self, event: Event<Self>, context: &mut Context<'_, Self>) -> Result<(), StepError> {
         match event {
-            Event::Admitted { request, version, trace_parent } => {
+            Event::Admitted { request, version, trace_parent, .. } => {
                 context.event(EventType::Admitted, EventBody::default())?;
                 context.put("call", kept(&request, context.now()));
                 context.set_timer("deadline", context.now().plus(20_000));

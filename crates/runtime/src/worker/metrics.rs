@@ -17,12 +17,24 @@ const CALLS_RUNNING: &str = "stepstream_calls_running";
 const CALLS: &str = "stepstream_calls_total";
 const ALARMS: &str = "stepstream_alarms_total";
 const PARTITIONS: &str = "stepstream_partitions_owned";
+const STOPPED: &str = "stepstream_partitions_stopped";
 const UNFOLDED: &str = "stepstream_log_held_records";
 const UNCHECKED: &str = "stepstream_log_unchecked_records";
 const OUTBOX: &str = "stepstream_outbox_records";
 const ENTRIES: &str = "stepstream_state_entries";
 const WANTED: &str = "stepstream_calls_wanted";
 const OLDEST: &str = "stepstream_oldest_unfinished_seconds";
+
+/// Why an alarm is raised.
+const REASONS: [&str; 7] = [
+    "damaged_state",
+    "producer_replaced",
+    "restored",
+    "sends_stuck",
+    "skipped",
+    "stopped",
+    "unreadable",
+];
 
 /// Describes every metric of a worker, once a process.
 pub(super) fn describe() {
@@ -36,6 +48,11 @@ pub(super) fn describe() {
     metrics::describe_gauge!(CALLS_RUNNING, Unit::Count, "outside calls that run");
     metrics::describe_counter!(CALLS, Unit::Count, "outside calls, by outcome");
     metrics::describe_counter!(ALARMS, Unit::Count, "alarms, by reason; each needs a look");
+    metrics::describe_gauge!(
+        STOPPED,
+        Unit::Count,
+        "owned partitions that stand still until a person looks"
+    );
     metrics::describe_gauge!(
         PARTITIONS,
         Unit::Count,
@@ -60,6 +77,7 @@ pub(super) struct Meters {
     commit_seconds: Histogram,
     calls_running: Gauge,
     partitions: Gauge,
+    stopped: Gauge,
     unfolded: Gauge,
     unchecked: Gauge,
     outbox: Gauge,
@@ -72,6 +90,10 @@ impl Meters {
     pub(super) fn new(kind: Kind) -> Self {
         describe();
         let kind = kind.as_str();
+        // What has never happened is 0 and not absent, so that the first time is an increase.
+        for reason in REASONS {
+            metrics::counter!(ALARMS, "kind" => kind, "reason" => reason).absolute(0);
+        }
         Self {
             kind,
             feed: metrics::counter!(READ, "kind" => kind, "side" => "feed"),
@@ -79,6 +101,7 @@ impl Meters {
             commit_seconds: metrics::histogram!(COMMIT_SECONDS, "kind" => kind),
             calls_running: metrics::gauge!(CALLS_RUNNING, "kind" => kind),
             partitions: metrics::gauge!(PARTITIONS, "kind" => kind),
+            stopped: metrics::gauge!(STOPPED, "kind" => kind),
             unfolded: metrics::gauge!(UNFOLDED, "kind" => kind),
             unchecked: metrics::gauge!(UNCHECKED, "kind" => kind),
             outbox: metrics::gauge!(OUTBOX, "kind" => kind),
@@ -126,7 +149,7 @@ impl Meters {
         metrics::counter!(ALARMS, "kind" => self.kind, "reason" => reason).increment(1);
     }
 
-    pub(super) fn gauge(&self, partitions: impl Iterator<Item = Gauges>) {
+    pub(super) fn gauge(&self, stopped: usize, partitions: impl Iterator<Item = Gauges>) {
         let mut sum = Gauges::default();
         for gauges in partitions {
             sum.live += gauges.live;
@@ -141,6 +164,7 @@ impl Meters {
         #[allow(clippy::cast_precision_loss)]
         let set = |gauge: &Gauge, value: i64| gauge.set(value as f64);
         set(&self.partitions, sum.live);
+        set(&self.stopped, i64::try_from(stopped).unwrap_or(i64::MAX));
         set(&self.unfolded, sum.held);
         set(&self.unchecked, sum.unchecked);
         set(&self.outbox, sum.outbox);

@@ -44,6 +44,9 @@ impl Default for Options {
 /// How often time passes for the machines: bounds how late a timer or a checkpoint can be.
 const TICK: Duration = Duration::from_millis(5);
 
+/// The same while nothing is under way and no timer is due by then.
+const RESTING_TICK: Duration = Duration::from_millis(50);
+
 /// How long a partition that is given back may take for its last checkpoint (rule K4).
 const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 
@@ -222,10 +225,12 @@ impl<P: Processor> Loop<P> {
     }
 
     async fn work(mut self, shutdown: CancellationToken) {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let tick = tokio::time::sleep(TICK);
+        tokio::pin!(tick);
+        let mut resting = false;
         let mut stopping: Option<Instant> = None;
         loop {
+            let mut ticked = false;
             tokio::select! {
                 biased;
                 Some(report) = self.reports.recv() => self.handle_report(report),
@@ -236,7 +241,8 @@ impl<P: Processor> Loop<P> {
                     self.tell_all(|| Input::Confirmed { confirmed, asked_at });
                 }
                 Some(records) = self.records.recv() => self.handle_records(records),
-                _ = tick.tick() => {
+                () = &mut tick => {
+                    ticked = true;
                     self.handle_tick();
                     if let Some(until) = stopping && self.has_stopped(until) {
                         break;
@@ -247,9 +253,29 @@ impl<P: Processor> Loop<P> {
                     self.tell_all(|| Input::Quiesce);
                 }
             }
+            if ticked || resting {
+                resting = ticked && stopping.is_none() && self.rests();
+                let next = if resting { RESTING_TICK } else { TICK };
+                tick.as_mut().reset(tokio::time::Instant::now() + next);
+            }
         }
         // Leaving the group last: whoever takes over finds the last checkpoint.
         self.membership = None;
+    }
+
+    /// Whether time may pass in longer steps: whatever happens is heard of at once all the same.
+    fn rests(&self) -> bool {
+        let (now, ms) = (self.now(), i64::try_from(RESTING_TICK.as_millis()).unwrap_or(i64::MAX));
+        self.backlog.is_empty()
+            && self.slots.values().all(|slot| {
+                slot.letting_go.is_none()
+                    && match &slot.state {
+                        State::Running(machine) => {
+                            machine.is_stopped() || machine.rests_for(now, ms)
+                        }
+                        State::Restoring(_) | State::Damaged => true,
+                    }
+            })
     }
 
     /// Whether a clean stop is complete; begins its last part when no call runs any more.
@@ -389,6 +415,9 @@ impl<P: Processor> Loop<P> {
     }
 
     fn handle_tick(&mut self) {
+        if let Some(membership) = &self.membership {
+            membership.attend();
+        }
         self.send_backlog();
         self.tell_all(|| Input::Tick);
         let now = Instant::now();
@@ -412,10 +441,17 @@ impl<P: Processor> Loop<P> {
             State::Restoring(_) | State::Damaged => false,
         });
         self.worker.readiness.tell(self.joined && caught_up);
-        self.meters.gauge(self.slots.values().filter_map(|slot| match &slot.state {
+        let stands = |slot: &&Slot<P>| match &slot.state {
+            State::Running(machine) => machine.is_stopped(),
+            State::Restoring(_) => false,
+            State::Damaged => true,
+        };
+        let stopped = self.slots.values().filter(stands).count();
+        let running = self.slots.values().filter_map(|slot| match &slot.state {
             State::Running(machine) => Some(machine.gauges(self.now())),
             State::Restoring(_) | State::Damaged => None,
-        }));
+        });
+        self.meters.gauge(stopped, running);
     }
 
     fn take_over(&mut self, partition: i32) {

@@ -20,11 +20,13 @@ pub enum Role {
     Inference,
     /// Keeps executions for look-ups.
     Archive,
+    /// Serves WebSockets.
+    Push,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Gateway, Self::Inference, Self::Archive];
+    pub const ALL: [Self; 4] = [Self::Gateway, Self::Inference, Self::Archive, Self::Push];
 
     /// The name in configuration, logs and metrics.
     #[must_use]
@@ -33,6 +35,7 @@ impl Role {
             Self::Gateway => "gateway",
             Self::Inference => "inference",
             Self::Archive => "archive",
+            Self::Push => "push",
         }
     }
 }
@@ -129,6 +132,27 @@ pub struct Gateway {
     /// How long a client may wait for an answer in one request, in seconds. Default: 600, as the OpenAI
     /// clients do.
     pub max_wait_secs: u64,
+    /// Requests a second that one API key may make on average; 0: as many as it likes. Each process
+    /// counts for itself. Default: 0.
+    pub rate_per_sec: u32,
+    /// Requests that a key may make at once after a pause; 0: what it may make in two seconds. Default: 0.
+    pub rate_burst: u32,
+    /// Rates of single keys, by the key's id, e.g. `rates.1a2b3c4d = { per-sec = 50 }`. Default: none.
+    pub rates: BTreeMap<String, KeyRate>,
+    /// Origins whose pages may call the API from a browser, e.g. `https://console.example`; a list, or one
+    /// text with commas. Default: none.
+    #[serde(deserialize_with = "list::any")]
+    pub cors_origins: Vec<String>,
+}
+
+/// The rate of one API key, instead of the one of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct KeyRate {
+    /// As `rate-per-sec`.
+    pub per_sec: u32,
+    /// As `rate-burst`.
+    pub burst: u32,
 }
 
 impl Default for Gateway {
@@ -137,6 +161,10 @@ impl Default for Gateway {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             max_body_bytes: 768 * 1024,
             max_wait_secs: 600,
+            rate_per_sec: 0,
+            rate_burst: 0,
+            rates: BTreeMap::new(),
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -146,6 +174,43 @@ impl Gateway {
     #[must_use]
     pub fn max_wait(&self) -> Duration {
         Duration::from_secs(self.max_wait_secs)
+    }
+}
+
+/// `[push]`: the WebSockets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Push {
+    /// Where it listens in a process without a gateway; beside one it is at `gateway.listen`. Default:
+    /// `127.0.0.1:8090`.
+    pub listen: SocketAddr,
+    /// The most sockets that are open at once. Each needs a file descriptor. Default: 50,000.
+    pub sockets: usize,
+    /// The most sockets of one API key; those that were opened with its tickets count. Default: 20,000.
+    pub sockets_per_key: usize,
+    /// The most subscriptions of one socket. Default: 100.
+    pub subscriptions: usize,
+    /// How long a client may take nothing while something waits for it, in seconds. Default: 15.
+    pub stall_secs: u64,
+}
+
+impl Default for Push {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8090)),
+            sockets: 50_000,
+            sockets_per_key: 20_000,
+            subscriptions: 100,
+            stall_secs: 15,
+        }
+    }
+}
+
+impl Push {
+    /// How long a client may take nothing while something waits for it.
+    #[must_use]
+    pub fn stall(&self) -> Duration {
+        Duration::from_secs(self.stall_secs)
     }
 }
 
@@ -233,20 +298,90 @@ impl Runtime {
     }
 }
 
+/// What the store is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreKind {
+    /// A file of this process.
+    #[default]
+    Embedded,
+    /// ScyllaDB or Apache Cassandra.
+    Cql,
+}
+
+/// How many copies have to answer a read or a write of the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// One.
+    One,
+    /// One in the data center.
+    LocalOne,
+    /// More than half of all.
+    Quorum,
+    /// More than half of those in the data center.
+    #[default]
+    LocalQuorum,
+}
+
 /// `[store]`: where executions are kept for look-ups.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Store {
+    /// `embedded`: a file of this process; `cql`: ScyllaDB or Apache Cassandra, which processes share.
+    /// Default: `embedded`.
+    pub kind: StoreKind,
     /// The file of the embedded store; it is made when there is none. Default:
     /// `stepstream-data/store.redb`.
     pub path: PathBuf,
     /// How long an execution is kept after the last that was heard of it, in days. Default: 30.
     pub retention_days: u32,
+    /// How long events are kept, in days (`cql` only). Default: as `retention-days`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_retention_days: Option<u32>,
+    /// How long rows of the execution log are kept, in days (`cql` only). Default: as `retention-days`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_row_retention_days: Option<u32>,
+    /// `host:port` of one or more nodes; a list, or one text with commas. Default: `127.0.0.1:9042`.
+    #[serde(deserialize_with = "list::any")]
+    pub nodes: Vec<String>,
+    /// The keyspace; `stepstream store apply` makes it. Default: `stepstream`.
+    pub keyspace: String,
+    /// Copies of each row in a keyspace that `stepstream store apply` makes. Default: 3.
+    pub replication_factor: u32,
+    /// How many copies have to answer: `local-quorum`, `quorum`, `local-one` or `one`. With less than a
+    /// quorum a look-up right after a request may not find it. Default: `local-quorum`.
+    pub consistency: Consistency,
+    /// The data center whose nodes are asked first. Default: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub datacenter: Option<String>,
+    /// User. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Password, see [`Secret`]. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// Bound on one request, in milliseconds. Default: 10,000.
+    pub timeout_ms: u64,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { path: "stepstream-data/store.redb".into(), retention_days: 30 }
+        Self {
+            kind: StoreKind::Embedded,
+            path: "stepstream-data/store.redb".into(),
+            retention_days: 30,
+            event_retention_days: None,
+            log_row_retention_days: None,
+            nodes: vec!["127.0.0.1:9042".into()],
+            keyspace: "stepstream".into(),
+            replication_factor: 3,
+            consistency: Consistency::LocalQuorum,
+            datacenter: None,
+            user: None,
+            password: None,
+            timeout_ms: 10_000,
+        }
     }
 }
 
@@ -254,8 +389,30 @@ impl Store {
     /// How long an execution is kept after the last that was heard of it.
     #[must_use]
     pub fn retention(&self) -> Duration {
-        Duration::from_secs(u64::from(self.retention_days) * 24 * 60 * 60)
+        days(self.retention_days)
     }
+
+    /// How long events are kept.
+    #[must_use]
+    pub fn event_retention(&self) -> Duration {
+        days(self.event_retention_days.unwrap_or(self.retention_days))
+    }
+
+    /// How long rows of the execution log are kept.
+    #[must_use]
+    pub fn log_row_retention(&self) -> Duration {
+        days(self.log_row_retention_days.unwrap_or(self.retention_days))
+    }
+
+    /// Bound on one request.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}
+
+fn days(count: u32) -> Duration {
+    Duration::from_secs(u64::from(count) * 24 * 60 * 60)
 }
 
 /// How log lines look.
@@ -271,7 +428,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// `[telemetry]`: logs and metrics.
+/// `[telemetry]`: logs, metrics and traces.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Telemetry {
@@ -284,10 +441,28 @@ pub struct Telemetry {
     /// nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<SocketAddr>,
+    /// Where spans are sent, by OTLP over HTTP in JSON, e.g. `http://127.0.0.1:4318`; `/v1/traces` is added.
+    /// The standard variable `OTEL_EXPORTER_OTLP_ENDPOINT` counts where this isn't set; its companion
+    /// `OTEL_EXPORTER_OTLP_HEADERS` is for keys. Default: no spans are made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
+    /// The share of traces that are recorded among those that begin here, from 0 to 1; for a request that
+    /// comes with a trace, its sender has decided. `OTEL_TRACES_SAMPLER_ARG` counts where this isn't set.
+    /// Default: 1.
+    pub trace_ratio: f64,
+    /// `service.name` of the spans. `OTEL_SERVICE_NAME` counts where this isn't set. Default: `stepstream`.
+    pub service_name: String,
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { log_format: LogFormat::Auto, log_filter: "info".into(), metrics_listen: None }
+        Self {
+            log_format: LogFormat::Auto,
+            log_filter: "info".into(),
+            metrics_listen: None,
+            otlp_endpoint: None,
+            trace_ratio: 1.0,
+            service_name: "stepstream".into(),
+        }
     }
 }

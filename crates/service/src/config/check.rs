@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::Config;
-use super::area::{Gateway, Inference, Kafka, Registry, Runtime, Store};
+use super::area::{
+    Gateway, Inference, Kafka, Push, Registry, Runtime, Store, StoreKind, Telemetry,
+};
 use super::properties;
 
 /// One thing that can't work.
@@ -43,28 +45,18 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     found.unless(roles.len() == config.roles.len(), "roles", "has one twice");
     kafka(&mut found, &config.kafka);
     registry(&mut found, &config.registry);
-    let Gateway { max_body_bytes, max_wait_secs, .. } = config.gateway;
-    found.positive(max_body_bytes as u64, "gateway.max-body-bytes");
-    found.positive(max_wait_secs, "gateway.max-wait-secs");
+    gateway(&mut found, &config.gateway);
     let Inference { window } = config.inference;
     found.positive(window as u64, "inference.window");
+    push(&mut found, &config.push);
     runtime(&mut found, &config.runtime);
-    let Store { path, retention_days } = &config.store;
-    found.unless(!path.as_os_str().is_empty(), "store.path", "is empty");
-    found.positive(u64::from(*retention_days), "store.retention-days");
-    if let Err(source) = config.telemetry.filter() {
-        found.add("telemetry.log-filter", format!("not a filter: {source}"));
-    }
+    store(&mut found, &config.store);
+    telemetry(&mut found, &config.telemetry);
     found.0
 }
 
 fn kafka(found: &mut Found, kafka: &Kafka) {
-    found.unless(!kafka.brokers.is_empty(), "kafka.brokers", "there has to be one at least");
-    for (at, broker) in kafka.brokers.iter().enumerate() {
-        let port = broker.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-        let fine = port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
-        found.unless(fine, "kafka.brokers", format!("entry {} is not host:port", at + 1));
-    }
+    hosts(found, "kafka.brokers", &kafka.brokers);
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     found.unless(
         kafka.prefix.chars().all(legal) && kafka.prefix.len() <= MAX_PREFIX,
@@ -87,27 +79,133 @@ fn kafka(found: &mut Found, kafka: &Kafka) {
     }
 }
 
+fn gateway(found: &mut Found, gateway: &Gateway) {
+    found.positive(gateway.max_body_bytes as u64, "gateway.max-body-bytes");
+    found.positive(gateway.max_wait_secs, "gateway.max-wait-secs");
+    for (at, origin) in gateway.cors_origins.iter().enumerate() {
+        let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+        found.unless(
+            rest.is_some_and(|host| !host.is_empty() && host.chars().all(plain)),
+            "gateway.cors-origins",
+            format!("entry {} is not an origin like https://console.example", at + 1),
+        );
+    }
+    let hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+    for key in gateway.rates.keys() {
+        found.unless(
+            key.len() == 8 && key.chars().all(hex),
+            format!("gateway.rates.{key}"),
+            "is not the id of a key: `stepstream keys create` tells it, 8 hex digits",
+        );
+    }
+}
+
+fn push(found: &mut Found, push: &Push) {
+    found.positive(push.sockets as u64, "push.sockets");
+    found.positive(push.sockets_per_key as u64, "push.sockets-per-key");
+    found.positive(push.subscriptions as u64, "push.subscriptions");
+    found.positive(push.stall_secs, "push.stall-secs");
+}
+
 fn registry(found: &mut Found, registry: &Registry) {
-    let rest =
-        registry.url.strip_prefix("http://").or_else(|| registry.url.strip_prefix("https://"));
-    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
-    found.unless(
-        !host.is_empty() && !registry.url.contains(char::is_whitespace),
-        "registry.url",
-        "is not an http or https address",
-    );
-    // It would be shown, and stand in errors.
-    found.unless(
-        !host.contains('@'),
-        "registry.url",
-        "must not hold a user or password: they have keys of their own",
-    );
+    address(found, "registry.url", &registry.url, "they have keys of their own");
     found.unless(
         registry.user.is_some() == registry.password.is_some(),
         "registry.password",
         "user and password go together",
     );
     found.positive(registry.timeout_ms, "registry.timeout-ms");
+}
+
+fn telemetry(found: &mut Found, telemetry: &Telemetry) {
+    if let Err(source) = telemetry.filter() {
+        found.add("telemetry.log-filter", format!("not a filter: {source}"));
+    }
+    if let Some(endpoint) = &telemetry.otlp_endpoint {
+        address(
+            found,
+            "telemetry.otlp-endpoint",
+            endpoint,
+            "OTEL_EXPORTER_OTLP_HEADERS is for keys",
+        );
+    }
+    found.unless(
+        (0.0..=1.0).contains(&telemetry.trace_ratio),
+        "telemetry.trace-ratio",
+        "is not from 0 to 1",
+    );
+    found.unless(!telemetry.service_name.is_empty(), "telemetry.service-name", "is empty");
+}
+
+/// An HTTP address without a user or password: it would be shown, and stand in errors.
+fn address(found: &mut Found, key: &str, url: &str, instead: &str) {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    let fine = !host.is_empty() && !url.contains(char::is_whitespace);
+    found.unless(fine, key, "is not an http or https address");
+    let secretive = !host.contains('@');
+    found.unless(secretive, key, format!("must not hold a user or password: {instead}"));
+}
+
+/// Cassandra takes names of tables and keyspaces up to this length.
+const MAX_KEYSPACE: usize = 48;
+
+/// No row may live longer than 20 years there.
+const MAX_RETENTION_DAYS: u32 = 20 * 365;
+
+fn store(found: &mut Found, store: &Store) {
+    found.unless(!store.path.as_os_str().is_empty(), "store.path", "is empty");
+    hosts(found, "store.nodes", &store.nodes);
+    let letters = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '_');
+    let name = &store.keyspace;
+    found.unless(
+        name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.chars().all(letters)
+            && name.len() <= MAX_KEYSPACE,
+        "store.keyspace",
+        format!("takes small letters, digits and '_', a letter first, at most {MAX_KEYSPACE}"),
+    );
+    found.positive(u64::from(store.replication_factor), "store.replication-factor");
+    found.positive(store.timeout_ms, "store.timeout-ms");
+    found.unless(
+        store.user.is_some() == store.password.is_some(),
+        "store.password",
+        "user and password go together",
+    );
+    for (key, days) in [
+        ("store.retention-days", Some(store.retention_days)),
+        ("store.event-retention-days", store.event_retention_days),
+        ("store.log-row-retention-days", store.log_row_retention_days),
+    ] {
+        let Some(days) = days else { continue };
+        found.positive(u64::from(days), key);
+        found.unless(
+            store.kind == StoreKind::Embedded || days <= MAX_RETENTION_DAYS,
+            key,
+            format!("has to be {MAX_RETENTION_DAYS} or less with `cql`"),
+        );
+    }
+    for (key, days) in [
+        ("store.event-retention-days", store.event_retention_days),
+        ("store.log-row-retention-days", store.log_row_retention_days),
+    ] {
+        found.unless(
+            store.kind == StoreKind::Cql || days.is_none(),
+            key,
+            "is for `cql`: the embedded store keeps all of an execution as long",
+        );
+    }
+}
+
+/// One or more `host:port`.
+fn hosts(found: &mut Found, key: &str, hosts: &[String]) {
+    found.unless(!hosts.is_empty(), key, "there has to be one at least");
+    for (at, host) in hosts.iter().enumerate() {
+        let port = host.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        let fine = port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
+        found.unless(fine, key, format!("entry {} is not host:port", at + 1));
+    }
 }
 
 fn runtime(found: &mut Found, runtime: &Runtime) {

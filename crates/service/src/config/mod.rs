@@ -19,7 +19,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use area::{Gateway, Inference, Kafka, LogFormat, Registry, Role, Runtime, Store, Telemetry};
+pub use area::{
+    Consistency, Gateway, Inference, Kafka, KeyRate, LogFormat, Push, Registry, Role, Runtime,
+    Store, StoreKind, Telemetry,
+};
 pub use check::Problem;
 pub use secret::Secret;
 
@@ -27,8 +30,8 @@ pub use secret::Secret;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// What this process does, any of `gateway`, `inference`, `archive`; a list, or one text with commas.
-    /// Default: all.
+    /// What this process does, any of `gateway`, `inference`, `archive`, `push`; a list, or one text
+    /// with commas. Default: all.
     #[serde(deserialize_with = "list::any")]
     pub roles: Vec<Role>,
     /// The brokers.
@@ -37,6 +40,8 @@ pub struct Config {
     pub registry: Registry,
     /// The HTTP edge.
     pub gateway: Gateway,
+    /// The WebSockets.
+    pub push: Push,
     /// The processor of model calls.
     pub inference: Inference,
     /// What all processors have in common.
@@ -54,6 +59,7 @@ impl Default for Config {
             kafka: Kafka::default(),
             registry: Registry::default(),
             gateway: Gateway::default(),
+            push: Push::default(),
             inference: Inference::default(),
             runtime: Runtime::default(),
             store: Store::default(),

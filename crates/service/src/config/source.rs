@@ -1,4 +1,5 @@
-//! Where the values come from: the file, then the environment, laid over the defaults.
+//! Where the values come from, each laid over the one before: the defaults, the variables that
+//! OpenTelemetry has for everybody, the file, our own variables.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,6 +17,14 @@ const PREFIX: &str = "STEPSTREAM_";
 /// The one variable that names a key outside the areas.
 const ROLES: &str = "STEPSTREAM_ROLES";
 
+/// The variables of OpenTelemetry's specification that have a key here. An empty one counts as not set,
+/// as the specification says.
+const STANDARD: [(&str, &str); 3] = [
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp-endpoint"),
+    ("OTEL_TRACES_SAMPLER_ARG", "trace-ratio"),
+    ("OTEL_SERVICE_NAME", "service-name"),
+];
+
 /// Reads the sources and lays one over the other.
 pub(super) fn read(
     path: Option<&Path>,
@@ -23,7 +32,8 @@ pub(super) fn read(
 ) -> Result<Config, ConfigError> {
     let file = path.map(read_file).transpose()?.unwrap_or_default();
     let variables = Variables::of(environment)?;
-    Figment::from(Serialized::defaults(&file))
+    Figment::from(Serialized::defaults(&variables.standard))
+        .merge(Serialized::defaults(&file))
         .merge(Serialized::defaults(&variables.table))
         // Lossy: a number or truth value may be text, as it is in every variable.
         .extract_lossy::<Config>()
@@ -44,14 +54,25 @@ fn read_file(path: &Path) -> Result<Table, ConfigError> {
 /// The variables that are ours.
 struct Variables {
     table: Table,
+    /// What the standard variables say.
+    standard: Table,
     /// The variable of each key, by the key's path.
     names: BTreeMap<Vec<String>, String>,
 }
 
 impl Variables {
     fn of(environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let mut variables = Self { table: Table::new(), names: BTreeMap::new() };
+        let mut variables =
+            Self { table: Table::new(), standard: Table::new(), names: BTreeMap::new() };
         for (name, value) in environment {
+            let standard = STANDARD.into_iter().find(|(standard, _)| *standard == name);
+            if let Some((_, key)) = standard.filter(|_| !value.is_empty()) {
+                let path = ["telemetry".to_owned(), key.to_owned()];
+                insert(&mut variables.standard, &path, value)
+                    .map_err(|message| ConfigError::Variable { name: name.clone(), message })?;
+                variables.names.entry(path.to_vec()).or_insert(name);
+                continue;
+            }
             if let Some(path) = key_path(&name) {
                 insert(&mut variables.table, &path, value)
                     .map_err(|message| ConfigError::Variable { name: name.clone(), message })?;

@@ -104,6 +104,11 @@ fn wrong_keys_and_values_are_refused_with_their_place() {
         ("[kafka]\nbrokers = 5", &[], "stepstream.toml: kafka.brokers: expected a list, or a text"),
         ("[gateway]\nlisten = 'here'", &[], "stepstream.toml: gateway.listen: "),
         ("[gateway]\nmax-body-bytes = -1", &[], "stepstream.toml: gateway.max-body-bytes: "),
+        (
+            "store.kind = 'sql'",
+            &[],
+            "stepstream.toml: store.kind: unknown value, expected one of embedded, cql",
+        ),
         ("kafka = 1", &[], "stepstream.toml: kafka: expected struct Kafka, found another number"),
         (
             "roles = ['king']",
@@ -201,6 +206,17 @@ fn values_that_cannot_work_are_refused_by_their_key() {
         ("runtime.checkpoint-max-ms = 10", "runtime.checkpoint-max-ms: is less than"),
         ("runtime.session-timeout-ms = 1000", "runtime.session-timeout-ms: has to be more than"),
         ("store.path = ''", "store.path: is empty"),
+        ("store.nodes = ['a']", "store.nodes: entry 1 is not host:port"),
+        ("store.nodes = []", "store.nodes: there has to be one at least"),
+        ("store.keyspace = 'a-b'", "store.keyspace: takes small letters"),
+        ("store.keyspace = '1'", "store.keyspace: takes small letters"),
+        ("store.replication-factor = 0", "store.replication-factor: has to be 1 or more"),
+        ("store.password = 'p'", "store.password: user and password go together"),
+        ("store.event-retention-days = 3", "store.event-retention-days: is for `cql`"),
+        (
+            "store = { kind = 'cql', log-row-retention-days = 9000 }",
+            "store.log-row-retention-days: has to be 7300 or less with `cql`",
+        ),
         ("telemetry.log-filter = 'a=b=c'", "telemetry.log-filter: not a filter: "),
     ];
     for (toml, expected) in cases {
@@ -210,6 +226,25 @@ fn values_that_cannot_work_are_refused_by_their_key() {
     }
     let (text, _) = error_of("inference.window = 0\nstore.retention-days = 0", &[]);
     assert!(text.contains("inference.window") && text.contains("; store.retention-days"), "{text}");
+}
+
+#[test]
+fn shared_store_is_configured_by_variables_alone() {
+    let config = load(
+        "",
+        &[
+            ("STEPSTREAM_STORE__KIND", "cql"),
+            ("STEPSTREAM_STORE__NODES", "a:9042, b:9043"),
+            ("STEPSTREAM_STORE__CONSISTENCY", "local-one"),
+            ("STEPSTREAM_STORE__EVENT_RETENTION_DAYS", "3"),
+        ],
+    )
+    .unwrap();
+    let store = &config.store;
+    assert_eq!((store.kind, store.consistency), (StoreKind::Cql, Consistency::LocalOne));
+    assert_eq!(store.nodes, ["a:9042", "b:9043"]);
+    assert_eq!(store.event_retention().as_secs(), 3 * 86_400);
+    assert_eq!(store.log_row_retention(), store.retention());
 }
 
 #[test]
@@ -249,13 +284,14 @@ fn secrets_are_read_from_where_they_are_kept() {
 fn secret_is_in_nothing_that_is_shown() {
     let toml = format!(
         "[registry]\nuser = 'u'\npassword = '{CANARY}'\n\
+         [store]\nuser = 'u'\npassword = '{CANARY}'\n\
          [kafka.properties]\n'sasl.password' = '{CANARY}'\n'ssl.key.pem' = '{CANARY}'\n\
          'some.new.thing' = '{CANARY}'\n'security.protocol' = 'SASL_SSL'\n'ssl.ca.location' = '/ca'"
     );
     let config = load(&toml, &[]).unwrap();
     let shown = config.show();
     assert!(!shown.contains(CANARY), "{shown}");
-    assert_eq!(shown.matches("\"***\"").count(), 4, "{shown}");
+    assert_eq!(shown.matches("\"***\"").count(), 5, "{shown}");
     assert!(shown.contains("\"security.protocol\" = \"SASL_SSL\""), "{shown}");
     assert!(shown.contains("\"ssl.ca.location\" = \"/ca\""), "{shown}");
     assert!(!format!("{config:?}").contains(CANARY));
@@ -294,5 +330,44 @@ fn secret_is_in_no_error() {
     for name in ["REGISTRY__TIMEOUT_MS", "REGISTRY__PASS", "KAFKA__PARTITIONS", "GATEWAY__LISTEN"] {
         let (_, all) = error_of("", &[(&format!("STEPSTREAM_{name}"), CANARY)]);
         assert!(!all.contains(CANARY), "{name}: {all}");
+    }
+}
+
+#[test]
+fn standard_variables_of_opentelemetry_count_where_nothing_of_ours_is_set() {
+    let standard = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+        ("OTEL_SERVICE_NAME", "edge"),
+    ];
+    let telemetry = load("", &standard).unwrap().telemetry;
+    assert_eq!(telemetry.otlp_endpoint.as_deref(), Some("http://collector:4318"));
+    assert_eq!((telemetry.trace_ratio, telemetry.service_name.as_str()), (0.25, "edge"));
+    let toml = "[telemetry]\notlp-endpoint = \"http://other:4318\"\ntrace-ratio = 0.5";
+    let ours = ("STEPSTREAM_TELEMETRY__TRACE_RATIO", "1");
+    let telemetry = load(toml, &[&standard[..], &[ours]].concat()).unwrap().telemetry;
+    assert_eq!(telemetry.otlp_endpoint.as_deref(), Some("http://other:4318"));
+    assert_eq!((telemetry.trace_ratio, telemetry.service_name.as_str()), (1.0, "edge"));
+    let empty = load("", &[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]).unwrap().telemetry;
+    assert_eq!(empty.otlp_endpoint, None, "off");
+}
+
+#[test]
+fn traces_that_can_t_be_sent_are_refused_with_their_place() {
+    for (variables, expected) in [
+        (("OTEL_TRACES_SAMPLER_ARG", "often"), "OTEL_TRACES_SAMPLER_ARG: telemetry.trace-ratio"),
+        (("OTEL_TRACES_SAMPLER_ARG", "1.5"), "telemetry.trace-ratio: is not from 0 to 1"),
+        (
+            ("STEPSTREAM_TELEMETRY__OTLP_ENDPOINT", "collector:4318"),
+            "telemetry.otlp-endpoint: is not",
+        ),
+        (
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:canary-7f3a@collector:4318"),
+            "telemetry.otlp-endpoint: must not hold a user or password",
+        ),
+    ] {
+        let (short, whole) = error_of("", &[variables]);
+        assert!(short.contains(expected), "{variables:?}: {short}");
+        assert!(!whole.contains(CANARY), "{whole}");
     }
 }

@@ -1,9 +1,13 @@
-//! Logs to standard error, metrics in Prometheus' text format.
+//! Logs to standard error, metrics in Prometheus' text format, spans to an OpenTelemetry collector.
 //!
 //! Set up once, in `main`, before anything else starts. Nothing here opens a port: who serves HTTP serves
 //! [`Metrics::render`] as well.
 
+mod export;
 mod process;
+mod traces;
+
+pub use self::traces::{CANCELLED, ERROR_TYPE, Span, SpanKind, Tracer, Traces, Value, init_traces};
 
 use std::io::IsTerminal;
 use std::thread;
@@ -41,6 +45,12 @@ pub enum TelemetryError {
     /// The upkeep's thread can't be started.
     #[error("failed to start the upkeep of metrics")]
     Upkeep(#[source] std::io::Error),
+    /// There is a tracer already.
+    #[error("failed to set up traces: there is a tracer already")]
+    Traces,
+    /// The exporter of spans can't be made.
+    #[error("failed to set up the export of spans")]
+    Exporter(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl config::Telemetry {

@@ -49,6 +49,11 @@ impl Deltas for Stream {
 
 /// A processor that knows `fast` and streams to `stream`.
 pub(super) fn inference(stream: &Arc<Stream>) -> Inference {
+    knowing(DEFINITION, model::Options::default(), stream)
+}
+
+/// A processor whose `fast` is this definition.
+pub(super) fn knowing(definition: &str, calls: model::Options, stream: &Arc<Stream>) -> Inference {
     let definitions = Definitions::new();
     definitions.apply(DefinitionProposed {
         id: "p".into(),
@@ -56,10 +61,9 @@ pub(super) fn inference(stream: &Arc<Stream>) -> Inference {
         tenant: "default".into(),
         name: "fast".into(),
         expects: 0,
-        body: Some(DEFINITION.into()),
+        body: Some(definition.into()),
         proposed_by: "test".into(),
         time: Millis(0),
     });
-    let (models, calls) = (Arc::new(Models::new(definitions)), model::Options::default());
-    Inference::new(models, calls, Ids::for_tests(), stream.clone())
+    Inference::new(Arc::new(Models::new(definitions)), calls, Ids::for_tests(), stream.clone())
 }
