@@ -4,9 +4,11 @@
 //! that needs no question to be answered. Otherwise it says exactly what is missing and how to get it.
 
 mod needs;
+mod node;
 mod packages;
 mod python;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -14,16 +16,32 @@ use anyhow::{Result, bail};
 
 use needs::{NEEDS, Need};
 
+/// Written last into what is made in the cache: a directory without it was broken off, and is made again.
+const COMPLETE: &str = "complete";
+
+/// What the tests find in their environment.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    /// A Python that has `tests/requirements.txt`.
+    pub(crate) python: PathBuf,
+    /// A `node_modules` that has `tests/package-lock.json`.
+    pub(crate) node_modules: PathBuf,
+}
+
 /// `cargo xtask setup`: prints what the tests want in their environment.
 pub(crate) fn run() -> Result<()> {
-    let python = ensure()?;
-    let line = format!("export STEPSTREAM_PYTHON={}\n", python.display());
-    std::io::stdout().write_all(line.as_bytes())?;
+    let Tools { python, node_modules } = ensure()?;
+    let lines = format!(
+        "export STEPSTREAM_PYTHON={}\nexport STEPSTREAM_NODE_MODULES={}\n",
+        python.display(),
+        node_modules.display()
+    );
+    std::io::stdout().write_all(lines.as_bytes())?;
     Ok(())
 }
 
-/// Makes sure of all of it. Returns the Python of the tests.
-pub(crate) fn ensure() -> Result<PathBuf> {
+/// Makes sure of all of it.
+pub(crate) fn ensure() -> Result<Tools> {
     let missing = look();
     if !missing.is_empty() {
         if let Err(error) = packages::install(&missing) {
@@ -34,7 +52,14 @@ pub(crate) fn ensure() -> Result<PathBuf> {
             bail!("{}", needs::explain(&missing));
         }
     }
-    python::environment()
+    Ok(Tools { python: python::environment()?, node_modules: node::packages()? })
+}
+
+/// Tells contents apart; a collision or another algorithm in a later toolchain costs one rebuild.
+fn key(pins: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    pins.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn look() -> Vec<&'static Need> {

@@ -17,6 +17,8 @@ use crate::{check, setup};
 const REAL: &str = "STEPSTREAM_REAL";
 /// The tests' environment: a Python that has `tests/requirements.txt`.
 const PYTHON: &str = "STEPSTREAM_PYTHON";
+/// The tests' environment: a `node_modules` that has `tests/package-lock.json`.
+const NODE_MODULES: &str = "STEPSTREAM_NODE_MODULES";
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +45,12 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
 }
 
 fn everything(report: &mut Report, counts: &mut Counts) -> Result<()> {
-    let mut python = None;
+    let mut tools = None;
     report.step("setup", || {
-        python = Some(setup::ensure()?);
+        tools = Some(setup::ensure()?);
         Ok(())
     });
-    let Some(python) = python else { bail!("nothing else was run, since setup failed") };
+    let Some(tools) = tools else { bail!("nothing else was run, since setup failed") };
     check::steps(report);
     let mut stack = None;
     report.step("real broker and registry", || {
@@ -61,7 +63,8 @@ fn everything(report: &mut Report, counts: &mut Counts) -> Result<()> {
     };
     report.step("cargo test", || {
         let mut command = tests(&["--workspace"]);
-        command.env(REAL, &stack.addresses.line).env(PYTHON, &python);
+        command.env(REAL, &stack.addresses.line).env(PYTHON, &tools.python);
+        command.env(NODE_MODULES, &tools.node_modules);
         run_tests(&mut command, counts, &mut io::stdout())
     });
     report.step("stop the real broker and registry", move || {

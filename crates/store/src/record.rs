@@ -26,6 +26,8 @@ pub struct AcceptedExecution {
     pub request_time: Millis,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
+    /// JSON of whoever accepted it, for itself: the store never looks into it.
+    pub note: Option<String>,
 }
 
 /// How far an execution is.
@@ -127,6 +129,9 @@ pub struct Execution {
     pub parent_id: Option<String>,
     /// Free labels of the request, where it came through the gateway.
     pub labels: BTreeMap<String, String>,
+    /// See [`AcceptedExecution::note`].
+    #[serde(skip)]
+    pub note: Option<String>,
     /// The earliest time at which anything is known of it.
     pub created: Millis,
     /// The time of the fact that gave it its status.

@@ -17,47 +17,49 @@ use crate::record::{AcceptedExecution, Execution, Status};
 /// What is kept of an execution besides its events and rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Summary {
-    kind: Kind,
+    pub(crate) kind: Kind,
     /// The earliest time of anything known.
     pub(crate) created: Millis,
     /// The latest time of anything known; retention counts from here.
     pub(crate) touched: Millis,
     /// The earliest request.
-    accepted: Option<Accepted>,
+    pub(crate) accepted: Option<Accepted>,
     /// The definition as the earliest row that names one says.
-    logged: Option<Logged>,
+    pub(crate) logged: Option<Logged>,
     /// The event with the highest position.
-    latest: Option<Latest>,
+    pub(crate) latest: Option<Latest>,
     /// Of the endings of the highest generation the one with the lowest number.
-    ended: Option<Ended>,
+    pub(crate) ended: Option<Ended>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Accepted {
-    request_time: Millis,
+pub(crate) struct Accepted {
+    pub(crate) request_time: Millis,
     definition: String,
     labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Logged {
-    event_time: Millis,
+pub(crate) struct Logged {
+    pub(crate) event_time: Millis,
     definition: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Latest {
-    position: Position,
+pub(crate) struct Latest {
+    pub(crate) position: Position,
     status: Status,
-    time: Millis,
+    pub(crate) time: Millis,
     parent_id: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Ended {
-    position: Position,
+pub(crate) struct Ended {
+    pub(crate) position: Position,
     status: Status,
-    time: Millis,
+    pub(crate) time: Millis,
     data: Option<String>,
     error: Option<Failure>,
     usage: Option<Usage>,
@@ -85,11 +87,33 @@ impl Summary {
         }
     }
 
+    /// Puts one together from columns that are kept apart, some of which may have expired. `None`: none of
+    /// them is left.
+    pub(crate) fn of_parts(
+        kind: Kind,
+        created: Option<Millis>,
+        accepted: Option<Accepted>,
+        logged: Option<Logged>,
+        latest: Option<Latest>,
+        ended: Option<Ended>,
+    ) -> Option<Self> {
+        let times = [
+            created,
+            accepted.as_ref().map(|accepted| accepted.request_time),
+            logged.as_ref().map(|logged| logged.event_time),
+            latest.as_ref().map(|latest| latest.time),
+            ended.as_ref().map(|ended| ended.time),
+        ];
+        let created = times.into_iter().flatten().min()?;
+        let touched = times.into_iter().flatten().max()?;
+        Some(Self { kind, created, touched, accepted, logged, latest, ended })
+    }
+
     /// Takes in a request.
     pub(crate) fn accept(&mut self, accepted: AcceptedExecution) {
-        let AcceptedExecution { definition, request_time, labels, .. } = accepted;
+        let AcceptedExecution { definition, request_time, labels, note, .. } = accepted;
         self.seen_at(request_time);
-        let accepted = Accepted { request_time, definition, labels };
+        let accepted = Accepted { request_time, definition, labels, note };
         if self.accepted.as_ref().is_none_or(|stands| accepted < *stands) {
             self.accepted = Some(accepted);
         }
@@ -142,9 +166,10 @@ impl Summary {
         };
         let (position, parent_id) =
             latest.map_or((None, None), |latest| (Some(latest.position), latest.parent_id));
-        let (definition, labels) = accepted.map_or((None, BTreeMap::new()), |accepted| {
-            (Some(accepted.definition), accepted.labels)
-        });
+        let (definition, labels, note) = accepted
+            .map_or((None, BTreeMap::new(), None), |accepted| {
+                (Some(accepted.definition), accepted.labels, accepted.note)
+            });
         let mut execution = Execution {
             id: id.into(),
             kind,
@@ -153,6 +178,7 @@ impl Summary {
             definition: definition.or(logged.map(|logged| logged.definition)),
             parent_id,
             labels,
+            note,
             created,
             updated,
             position,

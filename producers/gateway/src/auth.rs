@@ -10,8 +10,11 @@ use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use service::auth::{AuthError, Principal, Scope, authenticate};
 
+use tokio::time::Instant;
+
 use crate::App;
 use crate::fault::Fault;
+use crate::headers::Allowance;
 use crate::publish::now;
 
 /// What a handler demands of a key. A type, so that no handler can forget to say which.
@@ -68,6 +71,14 @@ where
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, E> {
         let principal = who(&parts.headers, app)?;
+        if let Some(verdict) = app.buckets.take(&principal.key_id, Instant::now()) {
+            if let Some(allowance) = parts.extensions.get::<Allowance>() {
+                let _ = allowance.0.set(verdict);
+            }
+            if let Some(wait) = verdict.wait {
+                return Err(Fault::RateLimited { wait }.into());
+            }
+        }
         principal.require(D::SCOPE).map_err(|error| Fault::Forbidden(error.to_string()))?;
         Ok(Self { principal, demand: PhantomData })
     }

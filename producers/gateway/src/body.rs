@@ -9,7 +9,7 @@ use domain::json_place::path_at;
 use futures_util::StreamExt as _;
 
 use crate::App;
-use crate::fault::Fault;
+use crate::fault::{Fault, Problem};
 
 /// The deepest nesting that a body may have: tools' schemas in use stay below half of it.
 pub(crate) const MAX_DEPTH: usize = 64;
@@ -37,12 +37,31 @@ where
     type Rejection = E;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, E> {
+        check_kind(&request)?;
         let text = read(request, app.options.body_bytes).await?;
         Ok(Self { text, form: std::marker::PhantomData })
     }
 }
 
-async fn read(request: Request, limit: usize) -> Result<String, Fault> {
+/// JSON text whose media type somebody else has looked at.
+pub(crate) struct Text(String);
+
+impl Text {
+    /// The text.
+    pub(crate) fn into_text(self) -> String {
+        self.0
+    }
+}
+
+impl FromRequest<App> for Text {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        Ok(Self(read(request, app.options.body_bytes).await?))
+    }
+}
+
+fn check_kind(request: &Request) -> Result<(), Fault> {
     if let Some(value) = request.headers().get(CONTENT_TYPE) {
         let found = String::from_utf8_lossy(value.as_bytes());
         let essence = found.split(';').next().unwrap_or_default().trim();
@@ -50,6 +69,10 @@ async fn read(request: Request, limit: usize) -> Result<String, Fault> {
             return Err(Fault::MediaType { found: essence.chars().take(100).collect() });
         }
     }
+    Ok(())
+}
+
+async fn read(request: Request, limit: usize) -> Result<String, Fault> {
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
     if announced.and_then(|v| v.parse::<usize>().ok()).is_some_and(|length| length > limit) {
         return Err(Fault::TooLarge { limit });

@@ -5,17 +5,17 @@
 
 use std::time::Duration;
 
-use domain::answer::{ErrorClass, Failure, Terminal};
-use domain::event::{Chunk, EventType, ExecutionEvent};
+use domain::answer::{Cost, ErrorClass, Failure, Terminal, Usage};
+use domain::event::{Chunk, EventType, ExecutionEvent, Position};
 use domain::fact::Order;
-use domain::request::ModelRequest;
+use domain::time::Millis;
 use domain::topic::Kind;
 use follow::{Followed, Following};
 use store::AcceptedExecution;
 use tokio::time::Instant;
 
 use crate::fault::Fault;
-use crate::publish::now;
+use crate::start::{Intent, Novelty, Orphan, Standing};
 use crate::trace::Trace;
 use crate::{App, metrics as names};
 
@@ -24,21 +24,16 @@ const ASK_FIRST: Duration = Duration::from_secs(1);
 /// The longest between two questions to the store.
 const ASK_AT_MOST: Duration = Duration::from_secs(16);
 
-/// Whether a request may be one that was sent before, under the same id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Novelty {
-    /// Its id was made just now.
-    New,
-    /// Its id is derived from what the client says: it may have ended long ago.
-    Maybe,
-}
-
 /// How an execution ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ended {
     pub(crate) status: Terminal,
     pub(crate) output: Option<String>,
     pub(crate) failure: Option<Failure>,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) cost: Option<Cost>,
+    pub(crate) time: Millis,
+    pub(crate) position: Option<Position>,
 }
 
 /// What a client who waits is told.
@@ -50,13 +45,21 @@ pub(crate) enum News {
     Ended(Box<Ended>),
 }
 
+/// Why nothing more is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    Time,
+    Closing,
+}
+
 /// A published call.
 pub(crate) struct Call {
     app: App,
     id: String,
     tenant: String,
     following: Following,
-    accepted: AcceptedExecution,
+    accepted: Option<AcceptedExecution>,
+    standing: Standing,
     ask: Instant,
     pause: Duration,
     guard: Guard,
@@ -78,18 +81,13 @@ enum Armed {
 
 impl Call {
     /// Follows, then publishes: nothing of the answer can be missed.
-    pub(crate) async fn start(
-        app: &App,
-        request: &ModelRequest,
-        novelty: Novelty,
-        trace: &Trace,
-    ) -> Result<Self, Fault> {
-        let (id, tenant) = (request.id.clone(), request.tenant.clone());
+    pub(crate) async fn start(app: &App, intent: &Intent, trace: &Trace) -> Result<Self, Fault> {
+        let (id, tenant) = (intent.request.id.clone(), intent.request.tenant.clone());
         let following = app.hub.follow(&tenant, &id);
-        let armed = match novelty {
-            Novelty::New => Armed::Yes,
-            // Somebody else may wait for the same execution.
-            Novelty::Maybe => Armed::No,
+        let armed = match (intent.novelty, intent.orphan) {
+            (Novelty::New, Orphan::Cancelled) => Armed::Yes,
+            // Somebody else may wait for the same execution, or the client comes back for it.
+            (Novelty::Maybe, _) | (_, Orphan::Kept) => Armed::No,
         };
         let guard = Guard { app: app.clone(), id: id.clone(), tenant: tenant.clone(), armed };
         ::metrics::gauge!(names::WAITING).increment(1.0);
@@ -98,19 +96,48 @@ impl Call {
             id,
             tenant,
             following,
-            accepted: accepted(request),
+            accepted: Some(intent.accepted()),
+            standing: Standing::First,
             ask: Instant::now() + ASK_FIRST,
             pause: ASK_FIRST,
             guard,
         };
-        if novelty == Novelty::Maybe {
+        // After an error nobody can say whether it stands: the guard's cancel makes sure that it does no
+        // work.
+        call.standing = app.start(intent, trace).await?;
+        if intent.novelty == Novelty::Maybe {
             call.ask = Instant::now();
         }
-        if let Err(error) = app.publish_request(request, trace).await {
-            // Nobody can say whether it stands: the guard's cancel makes sure that it does no work.
-            return Err(error.into_fault(Some(&call.id)));
-        }
         Ok(call)
+    }
+
+    /// Waits for an execution that somebody started before.
+    pub(crate) fn attach(app: &App, execution: &store::Execution) -> Self {
+        let (id, tenant) = (execution.id.clone(), execution.tenant.clone());
+        let following = app.hub.follow(&tenant, &id);
+        let guard =
+            Guard { app: app.clone(), id: id.clone(), tenant: tenant.clone(), armed: Armed::No };
+        ::metrics::gauge!(names::WAITING).increment(1.0);
+        Self {
+            app: app.clone(),
+            id,
+            tenant,
+            following,
+            accepted: None,
+            standing: Standing::First,
+            ask: Instant::now(),
+            pause: ASK_FIRST,
+            guard,
+        }
+    }
+
+    /// Whether this request started the execution.
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    pub(crate) fn app(&self) -> &App {
+        &self.app
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -146,24 +173,61 @@ impl Call {
         }
     }
 
+    /// What comes next before `deadline`, and before this gateway has to let its clients go. After an error
+    /// the work goes on.
+    pub(crate) async fn news_before(&mut self, deadline: Instant) -> Result<News, Fault> {
+        let fault = match self.news_or_stop(deadline).await {
+            Ok(news) => return Ok(news),
+            Err(Stop::Time) => Fault::Waiting { execution: self.id.clone() },
+            Err(Stop::Closing) => Fault::Restarting { execution: self.id.clone() },
+        };
+        self.leave().await;
+        Err(fault)
+    }
+
+    /// The same, but `None` when nothing has come until `patience`.
+    pub(crate) async fn news_within(
+        &mut self,
+        patience: Instant,
+        deadline: Instant,
+    ) -> Result<Option<News>, Fault> {
+        if deadline <= patience {
+            return self.news_before(deadline).await.map(Some);
+        }
+        match self.news_or_stop(patience).await {
+            Ok(news) => Ok(Some(news)),
+            // Closing is told when the client has its head.
+            Err(Stop::Time | Stop::Closing) => Ok(None),
+        }
+    }
+
+    async fn news_or_stop(&mut self, until: Instant) -> Result<News, Stop> {
+        let app = self.app.clone();
+        tokio::select! {
+            biased;
+            news = self.news() => Ok(news),
+            () = app.closing.asked() => Err(Stop::Closing),
+            () = tokio::time::sleep_until(until) => Err(Stop::Time),
+        }
+    }
+
     /// How it ended, when it does before `deadline`. What streams is passed over.
     pub(crate) async fn answer(&mut self, deadline: Instant) -> Result<Ended, Fault> {
         loop {
-            match tokio::time::timeout_at(deadline, self.news()).await {
-                Ok(News::Ended(ended)) => return Ok(*ended),
-                Ok(News::Chunk(_) | News::Restart) => {}
-                Err(_) => return Err(self.leave().await),
+            if let News::Ended(ended) = self.news_before(deadline).await? {
+                return Ok(*ended);
             }
         }
     }
 
     /// Lets the work go on without this client, who may fetch the answer later.
-    pub(crate) async fn leave(&mut self) -> Fault {
+    pub(crate) async fn leave(&mut self) {
         self.guard.armed = Armed::No;
-        if let Err(error) = self.app.store.put_accepted(self.accepted.clone()).await {
+        if let Some(accepted) = self.accepted.take()
+            && let Err(error) = self.app.store.put_accepted(accepted).await
+        {
             tracing::warn!(%error, "an execution can't be noted; its events will bring it");
         }
-        Fault::Waiting { execution: self.id.clone() }
     }
 
     fn ended(&mut self, ended: Ended) -> News {
@@ -182,18 +246,6 @@ impl Call {
     }
 }
 
-/// What the store is told of a request before its processor says anything.
-pub(crate) fn accepted(request: &ModelRequest) -> AcceptedExecution {
-    AcceptedExecution {
-        id: request.id.clone(),
-        tenant: request.tenant.clone(),
-        kind: Kind::Model,
-        definition: request.model.clone(),
-        request_time: now(),
-        labels: request.labels.clone(),
-    }
-}
-
 impl Drop for Call {
     fn drop(&mut self) {
         ::metrics::gauge!(names::WAITING).decrement(1.0);
@@ -209,10 +261,12 @@ impl Ended {
             EventType::TimedOut => Terminal::TimedOut,
             _ => return None,
         };
-        Some(Self { status, output: event.data, failure: event.error })
+        let position = Some(event.position());
+        let ExecutionEvent { data: output, error: failure, usage, cost, time, .. } = event;
+        Some(Self { status, output, failure, usage, cost, time, position })
     }
 
-    fn of_execution(execution: store::Execution) -> Option<Self> {
+    pub(crate) fn of_execution(execution: store::Execution) -> Option<Self> {
         let status = match execution.status {
             store::Status::Succeeded => Terminal::Succeeded,
             store::Status::Failed => Terminal::Failed,
@@ -220,12 +274,15 @@ impl Ended {
             store::Status::TimedOut => Terminal::TimedOut,
             _ => return None,
         };
-        Some(Self { status, output: execution.output, failure: execution.error })
+        let position = execution.position;
+        let store::Execution { output, error: failure, usage, cost, updated: time, .. } = execution;
+        Some(Self { status, output, failure, usage, cost, time, position })
     }
 
     /// The answer's JSON, or why there is none.
     pub(crate) fn into_output(self, execution: &str) -> Result<String, Fault> {
-        let failed = |failure| Fault::Ended { execution: execution.to_owned(), failure };
+        let failed =
+            |failure| Fault::Ended { execution: execution.to_owned(), failure: Box::new(failure) };
         let failure = |class, code: &str, message: &str| Failure::new(class, code, message);
         Err(match self.status {
             Terminal::Succeeded => {

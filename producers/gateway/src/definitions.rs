@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::audit;
 use crate::auth::{Caller, Define, Look};
 use crate::body::{JsonText, parse};
 use crate::docs::shapes::ProblemDetails;
@@ -112,10 +113,10 @@ pub(crate) async fn get(
     tag = "definitions",
     params(
         ("name" = String, Path, min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$", description = "The alias"),
-        ("If-Match" = Option<String>, Header, description = "The version to replace, as in `ETag`"),
+        ("If-Match" = Option<String>, Header, pattern = r#"^("[1-9][0-9]{0,8}"|[1-9][0-9]{0,8})$"#, description = "The version to replace, as in `ETag`. Either this or `If-None-Match`"),
         ("If-None-Match" = Option<String>, Header, description = "`*`: there must be none yet"),
     ),
-    request_body(content = serde_json::Map<String, Value>, description = "The definition"),
+    request_body = crate::docs::shapes::ModelDefinition,
     responses(
         (status = 200, description = "It replaced the version", body = Definition),
         (status = 201, description = "It is new", body = Definition),
@@ -152,7 +153,9 @@ pub(crate) async fn put(
         time: now(),
     };
     app.publish_proposal(&proposal, &trace).await.map_err(|error| error.into_fault(None))?;
-    match app.definitions.wait_for(&proposal.id, OUTCOME_PATIENCE).await {
+    let outcome = app.definitions.wait_for(&proposal.id, OUTCOME_PATIENCE).await;
+    audit::proposed(&proposal, &caller.principal, outcome);
+    match outcome {
         Some(Outcome::Accepted(_)) => {
             let fresh = stands.is_none_or(|version| version.body.is_none());
             let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };

@@ -36,6 +36,8 @@ use crate::view::{DeltaView, EventView, Events};
 const ASK_FIRST: Duration = Duration::from_millis(50);
 /// The longest between two questions to the store.
 const ASK_AT_MOST: Duration = Duration::from_secs(5);
+/// How long a client is asked to wait before it connects again elsewhere.
+const RECONNECT: Duration = Duration::from_secs(1);
 /// How many events are read from the store at once.
 const PAGE: usize = 500;
 /// How long the end waits for text that is still on its way: the two come by different topics.
@@ -60,7 +62,7 @@ pub(crate) struct Selection {
 /// Each event's `id:` is `generation.number`, so `Last-Event-ID` resumes. A higher generation at number n
 /// replaces everything from n on. Beside the execution's own events there are `output.delta` (text as it
 /// comes), `output.reset` (discard the text so far; `reason` says why) and `output.done`; these have no
-/// `id:`. A client that has everything of an execution that has ended gets 204, so that it doesn't
+/// `id:`. A gateway that stops says `restarting`: connect again, with `Last-Event-ID`. A client that has everything of an execution that has ended gets 204, so that it doesn't
 /// connect again.
 #[utoipa::path(
     get,
@@ -74,7 +76,7 @@ pub(crate) struct Selection {
     responses(
         (
             status = 200, description = "The events",
-            content((Events = "application/json"), (String = "text/event-stream"))
+            content((Events = "application/json"), (crate::docs::shapes::ServerSentEvent = "text/event-stream"))
         ),
         (status = 204, description = "It has ended, and the client has everything"),
         crate::docs::ReadErrors,
@@ -197,6 +199,8 @@ enum Frame {
     },
     /// The client's place is not one of this execution: it starts over.
     StartOver,
+    /// This gateway stops; another one goes on from here.
+    Farewell(Position),
 }
 
 impl Frame {
@@ -215,6 +219,13 @@ impl Frame {
                 let mut body = of.map_or_else(|| json!({}), attempt);
                 body["reason"] = reason.into();
                 data(Event::default().event("output.reset"), &body)
+            }
+            Self::Farewell(place) => {
+                let body = json!({
+                    "reason": "this server stops; connect again with `Last-Event-ID`",
+                    "last_event_id": place_text(place),
+                });
+                data(Event::default().retry(RECONNECT).event("restarting"), &body)
             }
             Self::StartOver => {
                 let body = json!({"reason": "the place to resume from is unknown here"});
@@ -343,7 +354,10 @@ impl Feed {
                 }
                 () = tokio::time::sleep_until(self.ask) => self.ask_now().await,
                 // The client resumes elsewhere, at the last id that it had.
-                () = self.app.shutdown.asked() => return None,
+                () = self.app.shutdown.asked() => {
+                    self.over = true;
+                    return Some(Frame::Farewell(self.order.last()));
+                }
             }
         }
     }

@@ -3,6 +3,8 @@
 //! [`Problem`] is RFC 9457 on our own routes, [`OpenAi`] the OpenAI shape on theirs. Text says what is
 //! wrong and where; it never quotes a key, and never a prompt.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -48,10 +50,16 @@ pub(crate) enum Fault {
     Away { what: &'static str, execution: Option<String> },
     /// The answer takes longer than the client may wait; the work goes on.
     Waiting { execution: String },
+    /// This process stops before there is an answer; the work goes on.
+    Restarting { execution: String },
+    /// The key asks more often than it may.
+    RateLimited { wait: Duration },
+    /// The name of an earlier request, for another one.
+    Reused { execution: String },
     /// It is not known whether a proposal stands.
     Undecided { proposal: String },
     /// The execution ended without an answer.
-    Ended { execution: String, failure: Failure },
+    Ended { execution: String, failure: Box<Failure> },
     /// The answer can't be given in the form that was asked for.
     Unusable { execution: String, problem: String },
     /// The answer differs from what was already sent of it.
@@ -82,7 +90,9 @@ impl Fault {
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::PreconditionRequired(_) => StatusCode::PRECONDITION_REQUIRED,
-            Self::Away { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Away { .. } | Self::Restarting { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Reused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Waiting { .. } | Self::Undecided { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Ended { failure, .. } => status_of(failure),
             Self::Unusable { .. } | Self::Diverged { .. } => StatusCode::BAD_GATEWAY,
@@ -105,6 +115,9 @@ impl Fault {
             Self::PreconditionRequired(_) => "precondition_required",
             Self::Away { .. } => "unavailable",
             Self::Waiting { .. } => "answer_timeout",
+            Self::Restarting { .. } => "restarting",
+            Self::RateLimited { .. } => "rate_limit_exceeded",
+            Self::Reused { .. } => "idempotency_key_reused",
             Self::Undecided { .. } => "outcome_unknown",
             Self::Ended { failure, .. } => match failure.class {
                 // The name that OpenAI's clients look for.
@@ -123,7 +136,7 @@ impl Fault {
             Self::TooLarge { limit } => format!("the body is larger than {limit} bytes"),
             Self::SlowBody => "the body did not arrive in time".into(),
             Self::MediaType { found } => {
-                format!("the body must be application/json, not `{found}`")
+                format!("the body must be JSON by its media type, not `{found}`")
             }
             Self::NotFound { what, name } => format!("there is no {what} `{name}`"),
             Self::NoRoute => "there is no such route; see /openapi.json".into(),
@@ -133,6 +146,19 @@ impl Fault {
             Self::Away { what, .. } => format!("{what} can't be reached; try again shortly"),
             Self::Waiting { execution } => format!(
                 "no answer yet; the work goes on, fetch it from /v1/executions/{}",
+                crate::text::segment(execution)
+            ),
+            Self::Restarting { execution } => format!(
+                "this server stops; the work goes on, fetch it from /v1/executions/{}",
+                crate::text::segment(execution)
+            ),
+            Self::RateLimited { wait } => format!(
+                "this key asks more often than it may; try again in {} s",
+                crate::headers::seconds(*wait)
+            ),
+            Self::Reused { execution } => format!(
+                "this idempotency key or id was used for another request, which is \
+                 /v1/executions/{}",
                 crate::text::segment(execution)
             ),
             Self::Undecided { proposal } => format!(
@@ -152,6 +178,8 @@ impl Fault {
     fn execution(&self) -> Option<&str> {
         match self {
             Self::Waiting { execution }
+            | Self::Restarting { execution }
+            | Self::Reused { execution }
             | Self::Ended { execution, .. }
             | Self::Unusable { execution, .. }
             | Self::Diverged { execution, .. }
@@ -162,7 +190,7 @@ impl Fault {
 
     fn again(&self) -> Again {
         match self {
-            Self::Away { .. } | Self::SlowBody => Again::Yes,
+            Self::Away { .. } | Self::SlowBody | Self::RateLimited { .. } => Again::Yes,
             Self::Ended { failure, .. } if failure.retryable => Again::Yes,
             _ => Again::No,
         }
@@ -186,8 +214,11 @@ impl Fault {
             Self::Method { allowed } => {
                 headers.insert(ALLOW, HeaderValue::from_static(allowed));
             }
-            Self::Away { .. } => {
+            Self::Away { .. } | Self::Restarting { .. } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(AWAY_RETRY_SECONDS));
+            }
+            Self::RateLimited { wait } => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(crate::headers::seconds(*wait)));
             }
             _ => {}
         }
@@ -200,6 +231,7 @@ impl Fault {
         let kind = match self {
             Self::Unauthenticated(_) => "authentication_error",
             Self::Forbidden(_) => "permission_error",
+            Self::RateLimited { .. } => "rate_limit_error",
             Self::Ended { failure, .. } if failure.class == ErrorClass::RateLimited => {
                 "rate_limit_error"
             }
@@ -208,6 +240,7 @@ impl Fault {
         };
         let param = match self {
             Self::Invalid { place, .. } => Some(place.as_str()),
+            Self::Reused { .. } => Some("Idempotency-Key"),
             Self::NotFound { what: "model", .. } => Some("model"),
             _ => None,
         };
@@ -306,7 +339,7 @@ mod tests {
     fn every_class_of_failure_has_its_status() {
         let status = |class| {
             let failure = Failure::new(class, "provider_said", "no");
-            Fault::Ended { execution: "e".into(), failure }.status().as_u16()
+            Fault::Ended { execution: "e".into(), failure: Box::new(failure) }.status().as_u16()
         };
         let got: Vec<_> = ErrorClass::ALL.into_iter().map(status).collect();
         assert_eq!(got, [400, 400, 400, 502, 404, 429, 502, 504, 502, 413, 500]);
@@ -318,7 +351,7 @@ mod tests {
             let response = OpenAi(fault).into_response();
             response.headers()["x-should-retry"].to_str().unwrap().to_owned()
         };
-        let failed = |failure| Fault::Ended { execution: "e".into(), failure };
+        let failed = |failure| Fault::Ended { execution: "e".into(), failure: Box::new(failure) };
         let limited = Failure::new(ErrorClass::RateLimited, "rate_limited", "slow down");
         assert_eq!(header(failed(limited.clone())), "false");
         assert_eq!(header(failed(limited.retryable())), "true");

@@ -5,25 +5,32 @@
 //! becomes of an execution, and never names Kafka. The tenant of whatever it writes or shows comes from
 //! the API key alone.
 
+mod audit;
 mod auth;
 mod body;
 mod call;
+mod cloud_events;
 mod definitions;
 mod docs;
 mod events;
 mod executions;
 mod fault;
+mod headers;
 mod health;
+mod ids;
 pub mod metrics;
 mod openai;
 mod page;
 mod publish;
+mod rate;
 mod requests;
 mod routes;
 mod shape;
+mod start;
 mod text;
 mod trace;
 mod view;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -40,6 +47,11 @@ use service::shutdown::Shutdown;
 use store::Store;
 use tokio::net::TcpListener;
 
+pub use rate::{Rate, Rates};
+
+/// How long before the end of the drain those who still wait are told where to go on.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// How a gateway behaves.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -55,6 +67,10 @@ pub struct Options {
     pub brokers: String,
     /// The live page at `/`.
     pub page: Page,
+    /// How often each key may ask.
+    pub rates: Rates,
+    /// Origins whose pages may call from a browser.
+    pub cors_origins: Vec<String>,
 }
 
 impl Default for Options {
@@ -66,6 +82,8 @@ impl Default for Options {
             topic_prefix: String::new(),
             brokers: "127.0.0.1:9092".into(),
             page: Page::Hidden,
+            rates: Rates::default(),
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -115,6 +133,10 @@ pub struct Parts {
 pub(crate) struct Shared {
     options: Options,
     parts: Parts,
+    buckets: rate::Buckets,
+    claims: start::Claims,
+    /// When clients that wait are let go, with word where to go on.
+    closing: Shutdown,
 }
 
 impl Deref for Shared {
@@ -141,18 +163,33 @@ impl Deref for App {
 #[derive(Clone)]
 pub struct Gateway {
     app: App,
+    more: Router,
 }
 
 impl Gateway {
     /// A gateway that serves nobody yet.
     #[must_use]
     pub fn new(options: Options, parts: Parts) -> Self {
-        Self { app: App(Arc::new(Shared { options, parts })) }
+        let shared = Shared {
+            buckets: rate::Buckets::new(options.rates.clone()),
+            claims: start::Claims::default(),
+            closing: Shutdown::new(),
+            options,
+            parts,
+        };
+        Self { app: App(Arc::new(shared)), more: Router::new() }
+    }
+
+    /// Serves these routes as well, with the headers that all of them have. They bring no fallback.
+    #[must_use]
+    pub fn with_routes(mut self, more: Router) -> Self {
+        self.more = self.more.merge(more);
+        self
     }
 
     /// All routes, as a service.
     pub fn router(&self) -> Router {
-        routes::router(self.app.clone())
+        routes::router(self.app.clone(), self.more.clone())
     }
 
     /// Serves until the parts' shutdown asks to finish, and then until running requests are done, but no
@@ -174,8 +211,13 @@ impl Gateway {
         let app = self.app.clone();
         let too_late = async move {
             app.shutdown.asked().await;
+            let drain = async {
+                tokio::time::sleep(app.options.drain.saturating_sub(FAREWELL)).await;
+                app.closing.finish();
+                tokio::time::sleep(app.options.drain.min(FAREWELL)).await;
+            };
             tokio::select! {
-                () = tokio::time::sleep(app.options.drain) => {}
+                () = drain => {}
                 () = app.shutdown.at_once() => {}
             }
         };

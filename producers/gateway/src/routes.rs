@@ -8,18 +8,27 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post, put};
 
 use crate::fault::{Fault, OpenAi, Problem};
-use crate::{App, definitions, docs, events, executions, health, openai, page, requests, trace};
+use crate::openai::responses;
+use crate::{
+    App, cloud_events, definitions, docs, events, executions, headers, health, openai, page,
+    requests, trace,
+};
 
-pub(crate) fn router(app: App) -> Router {
+pub(crate) fn router(app: App, more: Router) -> Router {
     let theirs = [
         ("/v1/chat/completions", post(openai::chat::create), "POST"),
         ("/v1/embeddings", post(openai::embeddings::create), "POST"),
         ("/v1/rerank", post(openai::rerank::create), "POST"),
+        ("/v1/responses", post(responses::create), "POST"),
+        ("/v1/responses/{id}", get(responses::get).delete(responses::delete), "GET, HEAD, DELETE"),
+        ("/v1/responses/{id}/cancel", post(responses::cancel), "POST"),
         ("/v1/models", get(openai::models::list), "GET, HEAD"),
         ("/v1/models/{model}", get(openai::models::get), "GET, HEAD"),
     ];
     let ours = [
         ("/v1/requests", post(requests::create), "POST"),
+        ("/v1/events", post(cloud_events::create), "POST"),
+        ("/v1/executions", get(executions::list), "GET, HEAD"),
         ("/v1/executions/{id}", get(executions::get).post(executions::cancel), "GET, HEAD"),
         ("/v1/executions/{id}/events", get(events::get), "GET, HEAD"),
         ("/v1/definitions/models", get(definitions::list), "GET, HEAD"),
@@ -33,6 +42,7 @@ pub(crate) fn router(app: App) -> Router {
         ("/metrics", get(health::metrics), "GET, HEAD"),
         ("/openapi.json", get(docs::openapi), "GET, HEAD"),
         ("/asyncapi.json", get(docs::asyncapi), "GET, HEAD"),
+        ("/docs", get(docs::page::get), "GET, HEAD"),
         ("/", get(page::get), "GET, HEAD"),
     ];
     let refusing = |route: MethodRouter<App>, refuse: fn(&'static str) -> Response, allowed| {
@@ -50,7 +60,15 @@ pub(crate) fn router(app: App) -> Router {
         let refuse = |allowed| Problem(Fault::Method { allowed }).into_response();
         router = router.route(path, refusing(route, refuse, allowed));
     }
-    router.fallback(no_route).layer(middleware::from_fn(trace::identify)).with_state(app)
+    let cors = headers::cors(&app.options.cors_origins);
+    let mut router = router.merge(more.with_state(())).fallback(no_route);
+    if let Some(cors) = cors {
+        router = router.layer(cors);
+    }
+    router
+        .layer(middleware::from_fn(headers::add))
+        .layer(middleware::from_fn(trace::identify))
+        .with_state(app)
 }
 
 async fn no_route(_: Method, _: Request) -> Problem {

@@ -96,9 +96,9 @@ fn check_operation(
             let messages = filled(body, at, "messages")?;
             for (n, message) in messages.iter().enumerate() {
                 let role = message.as_object().and_then(|message| message.get("role"));
-                if !role.is_some_and(Value::is_string) {
+                if !role.is_some_and(says_something) {
                     let place = format!("{at}messages[{n}].role");
-                    return Err(Fault::invalid(place, "must be a string"));
+                    return Err(Fault::invalid(place, "must be a string that is not empty"));
                 }
             }
             output(body, at)
@@ -120,8 +120,9 @@ fn check_operation(
             Ok(Output::Whole)
         }
         Operation::Rerank => {
-            if !body.get("query").is_some_and(Value::is_string) {
-                return Err(Fault::invalid(format!("{at}query"), "must be a string"));
+            if !body.get("query").is_some_and(says_something) {
+                let problem = "must be a string that is not empty";
+                return Err(Fault::invalid(format!("{at}query"), problem));
             }
             for (n, document) in filled(body, at, "documents")?.iter().enumerate() {
                 if !document.is_string() && !document.is_object() {
@@ -143,13 +144,18 @@ fn filled<'a>(body: &'a Map<String, Value>, at: &str, field: &str) -> Result<&'a
 
 fn text_or_list(body: &Map<String, Value>, at: &str, field: &str) -> Result<(), Fault> {
     match body.get(field) {
-        Some(Value::String(_)) => Ok(()),
+        Some(text) if says_something(text) => Ok(()),
         Some(Value::Array(items)) if !items.is_empty() => Ok(()),
         _ => {
-            let problem = "must be a string or an array with at least one item";
+            let problem = "must be a string that is not empty, or an array with at least one item";
             Err(Fault::invalid(format!("{at}{field}"), problem))
         }
     }
+}
+
+/// A text that is more than spaces: admission refuses others.
+fn says_something(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.chars().any(|c| c != ' '))
 }
 
 fn output(body: &Map<String, Value>, at: &str) -> Result<Output, Fault> {
@@ -161,10 +167,6 @@ fn output(body: &Map<String, Value>, at: &str) -> Result<Output, Fault> {
             return Err(Fault::invalid(format!("{at}stream_options"), "must be an object"));
         }
     };
-    if options.is_some() && !streams {
-        let problem = "is only for requests with `stream: true`";
-        return Err(Fault::invalid(format!("{at}stream_options"), problem));
-    }
     let place = format!("{at}stream_options.include_usage");
     let usage = match options.map(|options| flag(options, "include_usage", &place)).transpose()? {
         Some(true) => UsageChunk::Wanted,
@@ -201,7 +203,7 @@ mod tests {
             (Chat, json!({"model": "m", "messages": []}), "messages"),
             (Chat, json!({"model": "m", "messages": [{"role": "user"}, 1]}), "messages[1].role"),
             (Chat, json!({"model": "m", "messages": user, "stream": 1}), "stream"),
-            (Chat, json!({"model": "m", "messages": user, "stream_options": {}}), "stream_options"),
+            (Chat, json!({"model": "m", "messages": user, "stream_options": 1}), "stream_options"),
             (
                 Chat,
                 json!({"model": "m", "messages": user, "stream": true, "stream_options": {"include_usage": 1}}),
@@ -234,6 +236,7 @@ mod tests {
         for (more, output) in [
             (json!({}), Output::Whole),
             (json!({"stream": null, "stream_options": null}), Output::Whole),
+            (json!({"stream_options": {"include_usage": true}}), Output::Whole),
             (json!({"stream": true, "enable_search": true}), Output::Stream(UsageChunk::Unwanted)),
             (
                 json!({"stream": true, "stream_options": {"include_usage": true}}),

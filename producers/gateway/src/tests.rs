@@ -1,7 +1,13 @@
 //! The routes, over fakes of topics and broker.
 
+mod clouds;
+mod crossing;
+mod edges;
+mod listing;
 mod openai;
 mod ours;
+mod replays;
+mod responses;
 mod surface;
 pub(crate) mod world;
 

@@ -192,6 +192,14 @@ impl From<store::Execution> for ExecutionView {
     }
 }
 
+/// A page of executions.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Executions {
+    pub(crate) data: Vec<ExecutionView>,
+    /// What to pass as `cursor` for the next page; null: that was all.
+    pub(crate) next: Option<String>,
+}
+
 /// One event of an execution.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EventView {

@@ -4,6 +4,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use stepstream_tests::api::{Api, Events, Sent};
 use stepstream_tests::platform::Platform;
+use stepstream_tests::process::Signal;
+use stepstream_tests::stack::Stack;
 use stepstream_tests::wait::PATIENCE;
 use stepstream_tests::{fresh, provider};
 
@@ -13,6 +15,9 @@ super::on_both_stacks!(
     cancelled_execution_closes_the_providers_connection,
     client_that_leaves_cancels_its_chat,
     same_idempotency_key_is_the_same_execution,
+    another_request_under_a_used_key_is_refused,
+    executions_are_listed_and_waited_for,
+    cloud_event_is_one_execution_however_often_it_comes,
     failing_provider_fails_the_execution_with_its_class,
 );
 
@@ -145,4 +150,81 @@ async fn failing_provider_fails_the_execution_with_its_class(platform: &Platform
     assert_eq!(ended["error"]["class"], "provider");
     assert_eq!(ended["error"]["http_status"], 500);
     assert_eq!(fails.seen().requests, 1, "the model says: one try");
+}
+
+async fn another_request_under_a_used_key_is_refused(platform: &Platform) {
+    let api = Api::of(platform);
+    let key = fresh("key");
+    let ask = |text: &str| {
+        let messages = json!([{ "role": "user", "content": text }]);
+        let body = json!({ "model": "demo", "messages": messages, "max_tokens": 2 });
+        api.request(Method::POST, "/v1/chat/completions")
+            .header("idempotency-key", &key)
+            .json(&body)
+            .send()
+    };
+    let first = ask("a").await.unwrap().text().await.unwrap();
+    let again = ask("a").await.unwrap();
+    assert_eq!(again.headers()["idempotent-replayed"], "true");
+    assert_eq!(again.text().await.unwrap(), first);
+    let other = ask("b").await.unwrap();
+    assert_eq!(other.status(), StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+async fn executions_are_listed_and_waited_for(platform: &Platform) {
+    let api = Api::of(platform);
+    let id = fresh("listed");
+    let messages = json!([{ "role": "user", "content": "hi" }]);
+    let body = json!({ "id": id, "model": "demo", "body": { "messages": messages } });
+    let answer = api.post("/v1/requests?wait=60s", &body).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let ended: Value = answer.json().await.unwrap();
+    assert_eq!(ended["status"], "succeeded");
+    let created = api.ended(&id).await["created"].as_i64().unwrap();
+    let path = format!("/v1/executions?status=succeeded&from={created}&to={}", created + 1);
+    let page: Value = api.get(&path).await.json().await.unwrap();
+    let found = page["data"].as_array().unwrap().iter().any(|one| one["id"] == id.as_str());
+    assert!(found, "{page}");
+}
+
+async fn cloud_event_is_one_execution_however_often_it_comes(platform: &Platform) {
+    let api = Api::of(platform);
+    let messages = json!([{ "role": "user", "content": "hi" }]);
+    let event = json!({
+        "specversion": "1.0", "id": fresh("event"), "source": "/tests",
+        "type": "io.stepstream.v1.ModelRequest",
+        "data": { "model": "demo", "body": { "messages": messages, "max_tokens": 2 } }
+    });
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let request = api.request(Method::POST, "/v1/events");
+        let request = request.header("content-type", "application/cloudevents+json");
+        let answer = request.body(event.to_string()).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        let accepted: Value = answer.json().await.unwrap();
+        ids.push(accepted["id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(ids[0], ids[1]);
+    assert_eq!(api.ended(&ids[0]).await["status"], "succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn used_key_is_known_after_a_restart() {
+    let mut platform = Platform::start(Stack::Embedded).await;
+    let ask = async |platform: &Platform, text: &str| {
+        let body = json!({ "model": "demo", "input": text, "max_output_tokens": 2 });
+        let request = Api::of(platform).request(Method::POST, "/v1/responses");
+        request.header("idempotency-key", "k").json(&body).send().await.unwrap()
+    };
+    let first: Value = ask(&platform, "a").await.json().await.unwrap();
+    // What the archive has, it has written by the time that it answers.
+    Api::of(&platform).ended(first["id"].as_str().unwrap().trim_start_matches("resp_")).await;
+    platform.process().signal(Signal::Terminate);
+    assert!(platform.process().ended(PATIENCE).success());
+    let platform = platform.start_again().await;
+    let again = ask(&platform, "a").await;
+    assert_eq!(again.headers()["idempotent-replayed"], "true");
+    let again: Value = again.json().await.unwrap();
+    assert_eq!((&again["id"], &again["output"]), (&first["id"], &first["output"]));
+    assert_eq!(ask(&platform, "b").await.status(), StatusCode::UNPROCESSABLE_ENTITY);
 }

@@ -1,9 +1,12 @@
-//! Programs that others wrote, against the API: the `openai` package, and requests generated from the
-//! OpenAPI document.
+//! Programs that others wrote, against the API: the `openai` packages for Python and for Node, and requests
+//! generated from the OpenAPI document.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::{Value, json};
+use stepstream_tests::api::Api;
+use stepstream_tests::fresh;
 use stepstream_tests::platform::{Platform, output};
 use stepstream_tests::stack::Stack;
 
@@ -13,58 +16,91 @@ pub(crate) fn python() -> PathBuf {
     given.map(PathBuf::from).expect("STEPSTREAM_PYTHON names a Python; `cargo xtask test` sets it")
 }
 
+/// A `node_modules` that has `tests/package-lock.json`, as `cargo xtask setup` makes it.
+fn node_modules() -> PathBuf {
+    let given = std::env::var_os("STEPSTREAM_NODE_MODULES");
+    given
+        .map(PathBuf::from)
+        .expect("STEPSTREAM_NODE_MODULES names a folder of packages; `cargo xtask test` sets it")
+}
+
 /// What a command printed.
 pub(crate) async fn printed(command: Command) -> String {
     tokio::task::spawn_blocking(move || output(command)).await.unwrap()
 }
 
-/// Streams a chat, embeds and lists models as the package's users do; prints what came back.
-const OPENAI: &str = r#"
-import sys
-from openai import NotFoundError, OpenAI
+/// A file beside this one.
+fn beside(name: &str) -> PathBuf {
+    stepstream_tests::root().join("tests/tests/end_to_end/outside").join(name)
+}
 
-client = OpenAI(base_url=sys.argv[1], api_key=sys.argv[2], max_retries=0)
-messages = [{"role": "user", "content": "Ahoy there"}]
-chunks = list(client.chat.completions.create(
-    model="demo", messages=messages, stream=True, stream_options={"include_usage": True}))
-text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
-assert "Ahoy there" in text, text
-assert chunks[-1].usage.prompt_tokens == 2, chunks[-1]
-whole = client.chat.completions.create(model="demo", messages=messages)
-assert whole.choices[0].message.content == text, whole
-assert len(client.embeddings.create(model="demo", input="Ahoy").data[0].embedding) == 8
-assert "demo" in [model.id for model in client.models.list()]
-try:
-    client.chat.completions.create(model="nobody", messages=messages)
-    raise AssertionError("an unknown model answered")
-except NotFoundError as error:
-    assert "nobody" in str(error), error
-print("ok")
-"#;
+/// A model of the platform itself that plays this rule.
+async fn scripted(platform: &Platform, name: &str, rule: Value) {
+    let deployment = json!({
+        "name": "s", "provider": "scripted", "model": "m", "script": { "rules": [rule] }
+    });
+    Api::of(platform).put_model(name, &json!({ "deployments": [deployment] })).await;
+}
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn openai_package_works_unchanged() {
-    let platform = Platform::shared(Stack::Embedded).await;
-    let mut command = Command::new(python());
-    command.args(["-c", OPENAI, &format!("{}/v1", platform.url), &platform.key]);
+/// The models that the packages talk to: one that answers, one that calls a tool, one that takes its time.
+async fn models(platform: &Platform) -> [String; 3] {
+    let [plain, tooled, slow] = ["plain", "tooled", "slow"].map(fresh);
+    scripted(platform, &plain, json!({})).await;
+    let call = json!({ "name": "weather", "arguments": { "city": "Bergen" } });
+    scripted(platform, &tooled, json!({ "tool_calls": [call] })).await;
+    scripted(platform, &slow, json!({ "latency_ms": 60_000 })).await;
+    [plain, tooled, slow]
+}
+
+async fn run(platform: &Platform, mut command: Command, script: &Path, more: &str) {
+    let models = models(platform).await;
+    command.arg(script).args([&format!("{}/v1", platform.url), &platform.key]);
+    command.args(models).arg(more);
     assert_eq!(printed(command).await, "ok");
 }
 
-/// What a generated request must never get: a server error, or an answer (status, media type, body) that
-/// the document doesn't have. Whether it is accepted is another matter: a JSON schema can't say everything
-/// that makes an id or a model definition valid.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openai_package_for_python_works_unchanged() {
+    let platform = Platform::shared(Stack::Embedded).await;
+    let command = Command::new(python());
+    run(&platform, command, &beside("openai_sdk.py"), &fresh("key")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openai_package_for_node_works_unchanged() {
+    let platform = Platform::shared(Stack::Embedded).await;
+    let mut command = Command::new("node");
+    command.env("NODE_PATH", node_modules());
+    run(&platform, command, &beside("openai_sdk.cjs"), "").await;
+}
+
+/// What a generated request must never get: a server error, an answer (status, media type, body) that the
+/// document doesn't have, or a refusal of what the document allows.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
-                      response_headers_conformance,response_schema_conformance";
+                      response_headers_conformance,response_schema_conformance,\
+                      positive_data_acceptance";
+
+/// What may be answered to a request that is right: what it names isn't there, stands otherwise by now, or
+/// its key was used before.
+const CONFIG: &str = "[checks.positive_data_acceptance]\n\
+                      expected-statuses = [\"2xx\", \"404\", \"409\", \"422\", \"428\"]\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn openapi_document_holds_for_generated_requests() {
-    let platform = Platform::shared(Stack::Embedded).await;
+    // Of its own, since generated definitions and executions are in nobody's way there.
+    let platform = Platform::start(Stack::Embedded).await;
+    scripted(&platform, "instant", json!({ "reply": "ok" })).await;
     let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("schemathesis.toml");
+    std::fs::write(&config, CONFIG).unwrap();
     let mut command = Command::new(python().with_file_name("schemathesis"));
     command
+        .arg("--config-file")
+        .arg(&config)
         .args(["run", &format!("{}/openapi.json", platform.url), "--checks", CHECKS])
         .args(["--header", &format!("Authorization: Bearer {}", platform.key)])
         .args(["--max-examples", "20", "--request-timeout", "30", "--no-color"])
+        .env("SCHEMATHESIS_HOOKS", beside("hooks.py"))
         .current_dir(folder.path());
     let report = printed(command).await;
     assert!(report.contains("Tested: "), "{report}");

@@ -27,7 +27,7 @@ pub(super) struct Need {
 }
 
 /// All of it.
-pub(super) static NEEDS: [Need; 11] = [
+pub(super) static NEEDS: [Need; 14] = [
     Need {
         name: "C compiler",
         purpose: "builds librdkafka",
@@ -110,6 +110,33 @@ pub(super) static NEEDS: [Need; 11] = [
         debian: &["python3-venv"],
         fedora: "python3",
         macos: "brew install python",
+    },
+    Need {
+        name: "Node.js 20",
+        purpose: "runs the SDK tests",
+        present: || {
+            let script = "process.exit(Number(process.versions.node.split('.')[0]) < 20 ? 1 : 0)";
+            runs("node", &["-e", script])
+        },
+        debian: &["nodejs"],
+        fedora: "nodejs",
+        macos: "brew install node",
+    },
+    Need {
+        name: "npm",
+        purpose: "fetches what the SDK tests use",
+        present: || runs("npm", &["--version"]),
+        debian: &["npm"],
+        fedora: "nodejs-npm",
+        macos: "brew install node",
+    },
+    Need {
+        name: "valgrind",
+        purpose: "counts the instructions of the codec",
+        present: || runs("valgrind", &["--version"]),
+        debian: &["valgrind"],
+        fedora: "valgrind",
+        macos: "not there on every Mac: run this test on Linux",
     },
     Need {
         name: "kcat",

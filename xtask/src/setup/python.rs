@@ -2,17 +2,14 @@
 //! `tests/requirements.txt`. The system's Python stays as it is.
 
 use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use super::{COMPLETE, key};
 use crate::places;
 use crate::report::run;
-
-/// Written last: an environment without it was broken off, and is made again.
-const COMPLETE: &str = "complete";
 
 /// Makes it if need be. Returns its interpreter.
 pub(super) fn environment() -> Result<PathBuf> {
@@ -55,11 +52,4 @@ fn build(place: &Path, interpreter: &Path, requirements: &Path) -> Result<()> {
 /// The system's Python may have been replaced below it.
 fn works(interpreter: &Path) -> bool {
     super::needs::runs(interpreter, &["-c", "import confluent_kafka"])
-}
-
-/// Tells contents apart; a collision or another algorithm in a later toolchain costs one rebuild.
-fn key(pins: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    pins.hash(&mut hasher);
-    hasher.finish()
 }

@@ -75,11 +75,18 @@ async fn late_request_overwrites_nothing(store: &dyn Store, tenant: &str) {
         let event = event(tenant, "e", (0, number), event_type);
         store.apply_event(&event).await.expect("an event is taken");
     }
-    store.put_accepted(accepted(tenant, "e", "fast")).await.expect("a request is taken");
-    let again = AcceptedExecution { request_time: Millis(9_000), ..accepted(tenant, "e", "slow") };
+    let noted = |note: &str| Some(note.to_owned());
+    let first = AcceptedExecution { note: noted("a"), ..accepted(tenant, "e", "fast") };
+    store.put_accepted(first).await.expect("a request is taken");
+    let again = AcceptedExecution {
+        request_time: Millis(9_000),
+        note: noted("b"),
+        ..accepted(tenant, "e", "slow")
+    };
     store.put_accepted(again).await.expect("a request is taken");
     let execution = execution_of(store, tenant, "e").await.expect("it is there");
     assert_eq!(execution.status, Status::Succeeded, "a request doesn't undo an ending");
+    assert_eq!(execution.note, noted("a"), "with its note");
     assert_eq!(execution.definition.as_deref(), Some("fast"), "the earliest request stands");
     assert_eq!(execution.created, Millis(1_000));
 }

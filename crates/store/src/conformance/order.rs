@@ -28,7 +28,8 @@ pub fn write(tenant: &str, id: &str, which: u8, generation: u8, number: u8) -> W
     let mixed = u64::from(generation) * 31 + u64::from(number) * 17;
     match which % 8 {
         0 => Write::Accepted(AcceptedExecution {
-            request_time: Millis(1_010 + (mixed % 40).cast_signed()),
+            // Each at a time of its own: of two at the same, either may stand.
+            request_time: Millis(1_010 + i64::from(generation) * 9 + i64::from(number)),
             ..accepted(tenant, id, &format!("alias-{number}"))
         }),
         1 | 2 => {
@@ -121,6 +122,7 @@ fn expected(
         status: tells.map_or(Status::Accepted, |event| Status::after(event.event_type)),
         definition: requests.first().cloned().or(logged.min()).map(|(_, definition)| definition),
         parent_id: None,
+        note: None,
         labels: BTreeMap::new(),
         created,
         updated: tells.map_or(created, |event| event.time),
@@ -171,6 +173,7 @@ pub(crate) fn accepted(tenant: &str, id: &str, definition: &str) -> AcceptedExec
         definition: definition.into(),
         request_time: Millis(1_000),
         labels: BTreeMap::new(),
+        note: None,
     }
 }
 

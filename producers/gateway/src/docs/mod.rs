@@ -1,15 +1,18 @@
 //! The gateway's own documents: OpenAPI 3.1 of the routes, AsyncAPI 3 of the topics.
 
+pub(crate) mod page;
 pub(crate) mod shapes;
+
+use std::sync::LazyLock;
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
 use crate::docs::shapes::{OpenAiError, ProblemDetails};
-use crate::{App, definitions, events, executions, health, openai, page, requests};
+use crate::{App, cloud_events, definitions, events, executions, health, openai, requests};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,9 +25,15 @@ use crate::{App, definitions, events, executions, health, openai, page, requests
         openai::chat::create,
         openai::embeddings::create,
         openai::rerank::create,
+        openai::responses::create,
+        openai::responses::get,
+        openai::responses::cancel,
+        openai::responses::delete,
         openai::models::list,
         openai::models::get,
         requests::create,
+        cloud_events::create,
+        executions::list,
         executions::get,
         executions::cancel,
         events::get,
@@ -37,6 +46,7 @@ use crate::{App, definitions, events, executions, health, openai, page, requests
         openapi,
         asyncapi,
         page::get,
+        crate::page::get,
     ),
     tags(
         (name = "openai", description = "As OpenAI has them, and rerank"),
@@ -62,9 +72,54 @@ impl Modify for Key {
     }
 }
 
+/// Schemas of what clients send, by name. They say more than a type can, and much of it has no type here,
+/// since it passes verbatim.
+const BODIES: &str = include_str!("bodies.json");
+
 /// The OpenAPI document.
-pub(crate) fn document() -> utoipa::openapi::OpenApi {
-    Api::openapi()
+pub(crate) fn document() -> &'static Value {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+        let mut document = serde_json::to_value(Api::openapi()).expect("a document is JSON");
+        let bodies: Map<String, Value> = serde_json::from_str(BODIES).expect("schemas are JSON");
+        if let Value::Object(schemas) = &mut document["components"]["schemas"] {
+            schemas.extend(bodies);
+        }
+        without_null(&mut document);
+        document
+    });
+    &DOCUMENT
+}
+
+/// Headers that have one value.
+const ONLY: [(&str, &str); 3] = [
+    ("If-None-Match", "*"),
+    ("ce-specversion", "1.0"),
+    ("ce-type", "io.stepstream.v1.ModelRequest"),
+];
+
+/// A parameter may be left out, but it is never null.
+fn without_null(document: &mut Value) {
+    let list = |value: &mut Value, at: &str, keep: fn(&Value) -> bool| {
+        if let Some(Value::Array(items)) = value.pointer_mut(at) {
+            items.retain(keep);
+        }
+    };
+    let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    let operations = paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
+    let parameters = operations.filter_map(|operation| operation.pointer_mut("/parameters"));
+    for parameter in parameters.filter_map(Value::as_array_mut).flatten() {
+        list(parameter, "/schema/type", |kind| kind != "null");
+        if let Some(kind) = parameter.pointer_mut("/schema/type")
+            && let Some([only]) = kind.as_array().map(Vec::as_slice)
+        {
+            *kind = only.clone();
+        }
+        list(parameter, "/schema/oneOf", |choice| choice["type"] != "null");
+        let only = ONLY.iter().find(|(name, _)| parameter["name"] == *name);
+        if let Some((_, value)) = only {
+            parameter["schema"] = json!({"type": "string", "enum": [value]});
+        }
+    }
 }
 
 /// This document.
@@ -72,7 +127,7 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     get, path = "/openapi.json", tag = "operation",
     responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Map<String, Value>))
 )]
-pub(crate) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+pub(crate) async fn openapi() -> Json<&'static Value> {
     Json(document())
 }
 
@@ -91,7 +146,8 @@ pub(crate) async fn asyncapi(State(app): State<App>) -> Json<Value> {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "read by name where it is needed; here for the document")]
 pub(crate) struct IdempotencyKey {
-    /// The same key of the same tenant is the same execution: the first request stands.
+    /// The same key of the same tenant with the same request is the same execution, and the answer has
+    /// `idempotent-replayed`; with another request it is refused.
     #[param(rename = "Idempotency-Key", min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
     idempotency_key: Option<String>,
 }
@@ -109,6 +165,9 @@ pub(crate) enum OpenAiReadErrors {
     /// The key lacks the scope
     #[response(status = 403)]
     Forbidden(OpenAiError),
+    /// The key asks more often than it may
+    #[response(status = 429)]
+    RateLimited(OpenAiError),
 }
 
 /// How asking a model can fail.
@@ -130,7 +189,7 @@ pub(crate) enum ModelRouteErrors {
     /// The body took too long to arrive
     #[response(status = 408)]
     SlowBody(OpenAiError),
-    /// The execution was cancelled
+    /// The execution was cancelled, or the response to go on from has no answer
     #[response(status = 409)]
     Cancelled(OpenAiError),
     /// The body is too large
@@ -139,7 +198,10 @@ pub(crate) enum ModelRouteErrors {
     /// The body is not application/json
     #[response(status = 415)]
     MediaType(OpenAiError),
-    /// The provider limits the rate
+    /// The idempotency key was used for another request
+    #[response(status = 422)]
+    Reused(OpenAiError),
+    /// The provider limits the rate, or the key asks more often than it may
     #[response(status = 429)]
     RateLimited(OpenAiError),
     /// Our own fault
@@ -166,6 +228,9 @@ pub(crate) enum PlainErrors {
     /// The key lacks the scope
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(ProblemDetails),
+    /// The key asks more often than it may
+    #[response(status = 429, content_type = "application/problem+json")]
+    RateLimited(ProblemDetails),
 }
 
 /// How looking something up can fail.
@@ -187,6 +252,9 @@ pub(crate) enum ReadErrors {
     /// A dependency is away
     #[response(status = 503, content_type = "application/problem+json")]
     Away(ProblemDetails),
+    /// The key asks more often than it may
+    #[response(status = 429, content_type = "application/problem+json")]
+    RateLimited(ProblemDetails),
 }
 
 /// How writing something can fail.
@@ -211,6 +279,39 @@ pub(crate) enum WriteErrors {
     /// The body is not application/json
     #[response(status = 415, content_type = "application/problem+json")]
     MediaType(ProblemDetails),
+    /// A dependency is away
+    #[response(status = 503, content_type = "application/problem+json")]
+    Away(ProblemDetails),
+    /// The key asks more often than it may
+    #[response(status = 429, content_type = "application/problem+json")]
+    RateLimited(ProblemDetails),
+}
+
+/// How starting something can fail, beside [`WriteErrors`].
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum StartErrors {
+    /// The idempotency key or the id was used for another request
+    #[response(status = 422, content_type = "application/problem+json")]
+    Reused(ProblemDetails),
+}
+
+/// How a list with a filter can fail.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum ListErrors {
+    /// Something in the request is wrong; `place` says what
+    #[response(status = 400, content_type = "application/problem+json")]
+    Invalid(ProblemDetails),
+    /// No key, or not a valid one
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthenticated(ProblemDetails),
+    /// The key lacks the scope
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(ProblemDetails),
+    /// The key asks more often than it may
+    #[response(status = 429, content_type = "application/problem+json")]
+    RateLimited(ProblemDetails),
     /// A dependency is away
     #[response(status = 503, content_type = "application/problem+json")]
     Away(ProblemDetails),

@@ -3,12 +3,8 @@
 #![expect(dead_code, reason = "nothing makes these; the document describes with them")]
 #![allow(unused_qualifications, reason = "the derive writes them")]
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{
-    ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type,
-};
 
 /// An error in OpenAI's shape.
 #[derive(ToSchema)]
@@ -52,91 +48,16 @@ pub(crate) struct ProblemDetails {
     version: Option<i32>,
 }
 
-/// The body of `POST /v1/chat/completions`; the fields that matter here. All others pass to the provider.
-#[derive(ToSchema)]
-pub(crate) struct ChatRequest {
-    /// The alias of a model.
-    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
-    model: String,
-    #[schema(min_items = 1)]
-    messages: Vec<ChatMessage>,
-    /// Whether tokens are sent as they come.
-    stream: Option<bool>,
-    /// Only with `stream: true`.
-    stream_options: Option<StreamOptions>,
-}
-
-/// A message; `content`, `tool_calls` and the rest pass verbatim.
-#[derive(ToSchema)]
-pub(crate) struct ChatMessage {
-    role: String,
-}
-
-/// How to stream.
-#[derive(ToSchema)]
-pub(crate) struct StreamOptions {
-    /// Whether the last chunk tells the usage.
-    include_usage: Option<bool>,
-}
-
 /// A `chat.completion`, as the provider gave it.
 #[derive(ToSchema)]
 pub(crate) struct ChatAnswer {
     choices: Vec<Map<String, Value>>,
 }
 
-/// The body of `POST /v1/embeddings`; the fields that matter here. All others pass to the provider.
-#[derive(ToSchema)]
-pub(crate) struct EmbeddingsRequest {
-    /// The alias of a model.
-    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
-    model: String,
-    #[schema(schema_with = embeddings_input)]
-    input: Value,
-    encoding_format: Option<EncodingFormat>,
-}
-
-/// A text, or several, or tokens.
-fn embeddings_input() -> Schema {
-    let anything = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
-    let list = ArrayBuilder::new().items(anything).min_items(Some(1));
-    OneOfBuilder::new().item(Object::with_type(Type::String)).item(list).build().into()
-}
-
-/// How vectors are written.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-pub(crate) enum EncodingFormat {
-    /// Numbers.
-    Float,
-    /// Little-endian 32-bit floats.
-    Base64,
-}
-
 /// A list of vectors, as the provider gave it.
 #[derive(ToSchema)]
 pub(crate) struct EmbeddingsAnswer {
     data: Vec<Map<String, Value>>,
-}
-
-/// The body of `POST /v1/rerank`; the fields that matter here. All others pass to the provider.
-#[derive(ToSchema)]
-pub(crate) struct RerankRequest {
-    /// The alias of a model.
-    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
-    model: String,
-    query: String,
-    /// Texts, or objects with a text.
-    #[schema(min_items = 1)]
-    documents: Vec<RerankDocument>,
-}
-
-/// A document.
-#[derive(Serialize, ToSchema)]
-#[serde(untagged)]
-pub(crate) enum RerankDocument {
-    Text(String),
-    Object(Map<String, Value>),
 }
 
 /// The places and scores, as the provider gave them.
@@ -165,12 +86,103 @@ pub(crate) struct Models {
     data: Vec<Model>,
 }
 
-/// What a model is asked to do.
+/// One event of a stream.
+#[derive(ToSchema)]
+pub(crate) struct ServerSentEvent {
+    /// What happened.
+    event: Option<String>,
+    /// Where to resume, for events that have a place.
+    id: Option<String>,
+    /// JSON, or `[DONE]` at the end of a chat.
+    data: Option<String>,
+    /// Milliseconds until the client should connect again.
+    retry: Option<i64>,
+}
+
+/// A response, as OpenAI has it.
+#[derive(ToSchema)]
+pub(crate) struct ResponseObject {
+    /// `resp_` and the execution's id.
+    id: String,
+    /// `response`
+    object: String,
+    /// Seconds since the epoch.
+    created_at: i64,
+    /// `queued`, `in_progress`, `completed`, `incomplete`, `failed` or `cancelled`
+    status: String,
+    model: String,
+    output: Vec<Map<String, Value>>,
+}
+
+/// A response that was forgotten.
+#[derive(ToSchema)]
+pub(crate) struct ResponseDeleted {
+    id: String,
+    /// `response`
+    object: String,
+    /// `true`
+    deleted: bool,
+}
+
+/// What an execution is.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum KindName {
+    Model,
+    Function,
+    Workflow,
+    Agent,
+}
+
+/// How far an execution is.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
-pub(crate) enum OperationName {
-    Chat,
-    TextCompletion,
-    Embeddings,
-    Rerank,
+pub(crate) enum StatusName {
+    Accepted,
+    Admitted,
+    Queued,
+    Running,
+    Paused,
+    Succeeded,
+    Failed,
+    Cancelled,
+    TimedOut,
 }
+
+/// Bodies of requests: their schemas are written by hand, in `bodies.json`.
+pub(crate) mod bodies {
+    use utoipa::ToSchema;
+
+    /// See `bodies.json`.
+    #[derive(ToSchema)]
+    pub(crate) struct ChatRequest {}
+    /// See `bodies.json`.
+    #[derive(ToSchema)]
+    pub(crate) struct EmbeddingsRequest {}
+    /// See `bodies.json`.
+    #[derive(ToSchema)]
+    pub(crate) struct RerankRequest {}
+    /// See `bodies.json`.
+    #[derive(ToSchema)]
+    pub(crate) struct ResponseRequest {}
+    /// See `bodies.json`.
+    #[derive(ToSchema)]
+    pub(crate) struct Submitted {}
+    /// See `bodies.json`.
+    #[derive(ToSchema)]
+    pub(crate) struct CloudEvent {}
+    /// See `bodies.json`.
+    #[derive(ToSchema)]
+    pub(crate) struct CloudEventBatch {}
+    /// See `bodies.json`.
+    #[derive(ToSchema)]
+    pub(crate) struct CloudEventData {}
+    /// See `bodies.json`.
+    #[derive(ToSchema)]
+    pub(crate) struct ModelDefinition {}
+}
+
+pub(crate) use bodies::{
+    ChatRequest, CloudEvent, CloudEventBatch, CloudEventData, EmbeddingsRequest, ModelDefinition,
+    RerankRequest, ResponseRequest, Submitted,
+};

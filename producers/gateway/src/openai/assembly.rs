@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use domain::event::{Chunk, ChunkKind};
 use serde_json::{Map, Value, json};
 
+use super::sent::{Diverged, Sent};
 use crate::shape::UsageChunk;
 
 /// What identifies the stream in each of its chunks.
@@ -21,41 +22,6 @@ pub(crate) struct Head {
     pub(crate) model: String,
     /// Seconds since the epoch.
     pub(crate) created: i64,
-}
-
-/// The new text isn't a continuation of what the client has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the call was tried again, and its new text differs from what was already sent")]
-pub(crate) struct Diverged;
-
-/// A text that the client has, and how much of the present try's text repeats it.
-#[derive(Debug, Default)]
-struct Sent {
-    text: String,
-    repeated: usize,
-}
-
-impl Sent {
-    /// What of `more`, the next text of the present try, the client doesn't have yet.
-    fn advance<'a>(&mut self, more: &'a str) -> Result<&'a str, Diverged> {
-        let known = &self.text[self.repeated..];
-        let same = known.len().min(more.len());
-        if known.as_bytes()[..same] != more.as_bytes()[..same] {
-            return Err(Diverged);
-        }
-        self.repeated += same;
-        let new = more.get(same..).ok_or(Diverged)?;
-        self.text.push_str(new);
-        self.repeated += new.len();
-        Ok(new)
-    }
-
-    /// What of the whole text the client doesn't have yet.
-    fn complete<'a>(&mut self, whole: &'a str) -> Result<&'a str, Diverged> {
-        let new = whole.strip_prefix(self.text.as_str()).ok_or(Diverged)?;
-        self.text.push_str(new);
-        Ok(new)
-    }
 }
 
 /// One tool call that the client has in part.
@@ -96,10 +62,10 @@ impl Assembly {
     /// A newer try begins: its text is compared with what was sent.
     pub(crate) fn restart(&mut self) {
         for choice in self.choices.values_mut() {
-            choice.content.repeated = 0;
-            choice.reasoning.repeated = 0;
+            choice.content.again();
+            choice.reasoning.again();
             for tool in choice.tools.values_mut() {
-                tool.arguments.repeated = 0;
+                tool.arguments.again();
             }
         }
     }

@@ -14,8 +14,9 @@ use futures_util::stream;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::assembly::{Assembly, Diverged, Head};
-use super::{request, verbatim, whole};
+use super::assembly::{Assembly, Head};
+use super::sent::Diverged;
+use super::{intent, whole};
 use crate::auth::{Caller, Start};
 use crate::body::{JsonText, parse};
 use crate::call::{Call, Ended, News};
@@ -28,7 +29,7 @@ use crate::{App, metrics as names};
 
 /// How long the head of a stream waits for its first token. Until then a failure is answered with its own
 /// status; after that the client is told that it is connected, and hears of a failure in the stream.
-const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a silent stream says that it lives: below the idle time of common proxies.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -50,7 +51,7 @@ pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
         (
             status = 200,
             description = "The answer, or a stream of `chat.completion.chunk` that ends with `[DONE]`",
-            content((ChatAnswer = "application/json"), (String = "text/event-stream"))
+            content((ChatAnswer = "application/json"), (crate::docs::shapes::ServerSentEvent = "text/event-stream"))
         ),
         crate::docs::ModelRouteErrors,
     ),
@@ -64,16 +65,18 @@ pub(crate) async fn create(
     body: JsonText<OpenAi>,
 ) -> Result<Response, OpenAi> {
     let text = body.into_text();
-    let shape = shape::check(Operation::Chat, &parse::<Value>(&text)?)?;
-    let (request, novelty) =
-        request(&app, caller.tenant(), &headers, Operation::Chat, &shape, text)?;
+    let asked = parse::<Value>(&text)?;
+    let shape = shape::check(Operation::Chat, &asked)?;
+    let of = (Operation::Chat, &shape);
+    let intent = intent(&app, caller.tenant(), &headers, of, &asked, text)?;
     let Output::Stream(usage) = shape.output else {
-        let (answer, id) = whole(&app, &request, novelty, &trace).await?;
-        return Ok(verbatim(answer, &id));
+        return Ok(whole(&app, &intent, &trace).await?.into_response());
     };
     let deadline = Instant::now() + app.options.wait;
-    let call = Call::start(&app, &request, novelty, &trace).await?;
-    let response = stream(call, shape.model, usage, deadline).await?;
+    let call = Call::start(&app, &intent, &trace).await?;
+    let standing = call.standing().clone();
+    let mut response = stream(call, shape.model, usage, deadline).await?;
+    standing.mark(&mut response);
     Ok(response)
 }
 
@@ -87,15 +90,12 @@ async fn stream(
     let head = Head { id: format!("chatcmpl-{}", call.id()), model, created: now().0 / 1000 };
     let id = HeaderValue::from_str(call.id()).ok();
     let mut assembly = Assembly::new(head, usage);
-    let patience = deadline.min(Instant::now() + HEAD_PATIENCE);
+    let patience = Instant::now() + HEAD_PATIENCE;
     let mut ready = VecDeque::new();
     let mut state = Flow::Open;
     while ready.is_empty() && state == Flow::Open {
-        match tokio::time::timeout_at(patience, call.news()).await {
-            Ok(news) => state = take(news, &mut assembly, call.id(), &mut ready)?,
-            Err(_) if Instant::now() >= deadline => return Err(call.leave().await),
-            Err(_) => break,
-        }
+        let Some(news) = call.news_within(patience, deadline).await? else { break };
+        state = take(news, &mut assembly, call.id(), &mut ready)?;
     }
     let stream = Stream { call, assembly, ready, state, deadline };
     let frames = stream::unfold(stream, |mut stream| async move {
@@ -112,7 +112,7 @@ async fn stream(
 
 /// Whether more will come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flow {
+pub(super) enum Flow {
     Open,
     Over,
 }
@@ -134,11 +134,9 @@ impl Stream {
             if self.state == Flow::Over {
                 return None;
             }
-            let news = tokio::time::timeout_at(self.deadline, self.call.news()).await;
-            let taken = match news {
-                Ok(news) => take(news, &mut self.assembly, self.call.id(), &mut self.ready),
-                Err(_) => Err(self.call.leave().await),
-            };
+            let news = self.call.news_before(self.deadline).await;
+            let taken = news
+                .and_then(|news| take(news, &mut self.assembly, self.call.id(), &mut self.ready));
             self.state = match taken {
                 Ok(state) => state,
                 Err(fault) => {
@@ -185,9 +183,13 @@ fn take(
     }
 }
 
-fn answer(ended: Ended, execution: &str) -> Result<Value, Fault> {
-    let output = ended.into_output(execution)?;
-    let answer: Value = serde_json::from_str(&output).map_err(|_| Fault::Unusable {
+pub(super) fn answer(ended: Ended, execution: &str) -> Result<Value, Fault> {
+    parsed(&ended.into_output(execution)?, execution)
+}
+
+/// A provider's answer, read.
+pub(super) fn parsed(output: &str, execution: &str) -> Result<Value, Fault> {
+    let answer: Value = serde_json::from_str(output).map_err(|_| Fault::Unusable {
         execution: execution.to_owned(),
         problem: "the provider's answer is not JSON".into(),
     })?;

@@ -8,7 +8,7 @@ use axum::response::Response;
 use domain::request::Operation;
 use serde_json::Value;
 
-use super::{request, verbatim, whole};
+use super::{intent, whole};
 use crate::App;
 use crate::auth::{Caller, Start};
 use crate::body::{JsonText, parse};
@@ -39,23 +39,23 @@ pub(crate) async fn create(
     body: JsonText<OpenAi>,
 ) -> Result<Response, OpenAi> {
     let mut text = body.into_text();
-    let mut json: Value = parse(&text)?;
-    let shape = shape::check(Operation::Embeddings, &json)?;
-    let encoding = Encoding::of(&json);
-    if let (Encoding::Base64, Some(body)) = (encoding, json.as_object_mut()) {
-        body.shift_remove("encoding_format");
-        text = json.to_string();
+    let asked: Value = parse(&text)?;
+    let shape = shape::check(Operation::Embeddings, &asked)?;
+    let encoding = Encoding::of(&asked);
+    if encoding == Encoding::Base64 {
+        let mut numbers = asked.clone();
+        numbers.as_object_mut().map(|body| body.shift_remove("encoding_format"));
+        text = numbers.to_string();
     }
-    let (request, novelty) =
-        request(&app, caller.tenant(), &headers, Operation::Embeddings, &shape, text)?;
-    let (answer, id) = whole(&app, &request, novelty, &trace).await?;
-    let answer = match encoding {
-        Encoding::Float => answer,
-        Encoding::Base64 => {
-            encode(&answer).map_err(|problem| Fault::Unusable { execution: id.clone(), problem })?
-        }
-    };
-    Ok(verbatim(answer, &id))
+    let of = (Operation::Embeddings, &shape);
+    let intent = intent(&app, caller.tenant(), &headers, of, &asked, text)?;
+    let mut whole = whole(&app, &intent, &trace).await?;
+    if encoding == Encoding::Base64 {
+        let execution = whole.execution.clone();
+        whole.answer =
+            encode(&whole.answer).map_err(|problem| Fault::Unusable { execution, problem })?;
+    }
+    Ok(whole.into_response())
 }
 
 /// The form of a vector.

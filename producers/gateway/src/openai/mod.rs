@@ -7,44 +7,60 @@ pub(crate) mod chat;
 pub(crate) mod embeddings;
 pub(crate) mod models;
 pub(crate) mod rerank;
+pub(crate) mod responses;
+mod sent;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse as _, Response};
 use domain::catalogue::DefinitionKind;
 use domain::request::{ModelRequest, Operation};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::App;
-use crate::call::{Call, Novelty};
+use crate::call::Call;
 use crate::fault::{EXECUTION_ID, Fault};
 use crate::publish::new_id;
 use crate::shape::{Output, Shape};
+use crate::start::{self, Findable, Intent, Note, Novelty, Orphan, Standing};
 use crate::trace::Trace;
 
-/// A model request of this tenant, and whether it may be a repetition.
-pub(crate) fn request(
+/// A model request of this tenant, and whether it may be a repetition. `asked` is what the client sent.
+pub(crate) fn intent(
     app: &App,
     tenant: &str,
     headers: &HeaderMap,
-    operation: Operation,
-    shape: &Shape,
+    (operation, shape): (Operation, &Shape),
+    asked: &Value,
     body: String,
-) -> Result<(ModelRequest, Novelty), Fault> {
+) -> Result<Intent, Fault> {
     known_model(app, tenant, &shape.model)?;
-    let key = idempotency_key(headers)?;
-    let (id, novelty) = match &key {
-        Some(key) => (derived_id(tenant, key), Novelty::Maybe),
-        None => (new_id(), Novelty::New),
-    };
+    let key = start::idempotency_key(headers)?;
     let request = ModelRequest {
         tenant: tenant.to_owned(),
-        idempotency_key: key,
         operation,
         stream: matches!(shape.output, Output::Stream(_)),
-        ..ModelRequest::new(id, shape.model.clone(), body)
+        ..ModelRequest::new(new_id(), shape.model.clone(), body)
     };
-    Ok((request, novelty))
+    Ok(named(request, key, operation.as_str(), asked))
+}
+
+/// A request under the client's own name for it, where there is one.
+pub(crate) fn named(
+    mut request: ModelRequest,
+    key: Option<String>,
+    route: &str,
+    asked: &Value,
+) -> Intent {
+    let (mut novelty, mut note) = (Novelty::New, Note::default());
+    if let Some(key) = key {
+        request.id = crate::ids::of_key(&request.tenant, &key);
+        request.idempotency_key = Some(key);
+        novelty = Novelty::Maybe;
+        note.hash = Some(start::hash(route, asked));
+    }
+    Intent { request, novelty, findable: Findable::Later, orphan: Orphan::Cancelled, note }
 }
 
 /// Refuses a model that the catalogue doesn't have, so that a typing error is answered at once.
@@ -55,36 +71,29 @@ pub(crate) fn known_model(app: &App, tenant: &str, model: &str) -> Result<(), Fa
     }
 }
 
-/// The longest key of a client for "the same request again", in bytes.
-const MAX_IDEMPOTENCY_KEY_BYTES: usize = 256;
-
-/// The `Idempotency-Key` header.
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Fault> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let wrong = |problem: &str| Fault::invalid("Idempotency-Key", problem);
-    let key = value.to_str().map_err(|_| wrong("must be visible ASCII"))?;
-    if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY_BYTES {
-        return Err(wrong(&format!("must have 1 to {MAX_IDEMPOTENCY_KEY_BYTES} bytes")));
-    }
-    Ok(Some(key.to_owned()))
-}
-
-/// The id of the execution that this key of this tenant stands for.
-pub(crate) fn derived_id(tenant: &str, key: &str) -> String {
-    domain::id::derived(tenant, &format!("idempotency-key:{key}"), 1)
-}
-
-/// Publishes, and waits for the answer in one piece.
-async fn whole(
-    app: &App,
-    request: &ModelRequest,
-    novelty: Novelty,
-    trace: &Trace,
-) -> Result<(String, String), Fault> {
+/// Starts, and waits for the answer in one piece.
+async fn whole(app: &App, intent: &Intent, trace: &Trace) -> Result<Whole, Fault> {
     let deadline = Instant::now() + app.options.wait;
-    let mut call = Call::start(app, request, novelty, trace).await?;
+    let mut call = Call::start(app, intent, trace).await?;
     let answer = call.answer(deadline).await?.into_output(call.id())?;
-    Ok((answer, request.id.clone()))
+    Ok(Whole { answer, execution: intent.request.id.clone(), standing: call.standing().clone() })
+}
+
+/// An answer in one piece.
+struct Whole {
+    /// As the provider gave it.
+    answer: String,
+    execution: String,
+    standing: Standing,
+}
+
+impl Whole {
+    /// The provider's JSON as it is.
+    fn into_response(self) -> Response {
+        let mut response = verbatim(self.answer, &self.execution);
+        self.standing.mark(&mut response);
+        response
+    }
 }
 
 /// A provider's JSON as an answer, with the execution's id beside it.

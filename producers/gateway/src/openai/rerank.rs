@@ -7,7 +7,7 @@ use axum::response::Response;
 use domain::request::Operation;
 use serde_json::Value;
 
-use super::{request, verbatim, whole};
+use super::{intent, whole};
 use crate::App;
 use crate::auth::{Caller, Start};
 use crate::body::{JsonText, parse};
@@ -37,9 +37,9 @@ pub(crate) async fn create(
     body: JsonText<OpenAi>,
 ) -> Result<Response, OpenAi> {
     let text = body.into_text();
-    let shape = shape::check(Operation::Rerank, &parse::<Value>(&text)?)?;
-    let (request, novelty) =
-        request(&app, caller.tenant(), &headers, Operation::Rerank, &shape, text)?;
-    let (answer, id) = whole(&app, &request, novelty, &trace).await?;
-    Ok(verbatim(answer, &id))
+    let asked = parse::<Value>(&text)?;
+    let shape = shape::check(Operation::Rerank, &asked)?;
+    let of = (Operation::Rerank, &shape);
+    let intent = intent(&app, caller.tenant(), &headers, of, &asked, text)?;
+    Ok(whole(&app, &intent, &trace).await?.into_response())
 }

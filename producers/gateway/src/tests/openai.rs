@@ -208,7 +208,7 @@ async fn answer_that_takes_too_long_can_be_fetched_later() {
 #[tokio::test]
 async fn same_idempotency_key_gets_the_same_answer_without_new_work_being_waited_for() {
     let served = Served::new().await;
-    let id = crate::openai::derived_id("acme", "k1");
+    let id = crate::ids::of_key("acme", "k1");
     let done = domain::event::ExecutionEvent {
         data: Some(ANSWER.into()),
         ..event(&id, 1, EventType::Succeeded)

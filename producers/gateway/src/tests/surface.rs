@@ -13,7 +13,7 @@ use super::{Options, Page};
 
 /// Every operation of the document: method, path with ids filled in, whether it needs a key.
 fn operations() -> Vec<(String, String, bool)> {
-    let document = serde_json::to_value(crate::docs::document()).unwrap();
+    let document = crate::docs::document();
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -21,7 +21,7 @@ fn operations() -> Vec<(String, String, bool)> {
             found.push((method.to_uppercase(), path, operation.get("security").is_some()));
         }
     }
-    assert_eq!(found.len(), 18);
+    assert_eq!(found.len(), 25);
     found
 }
 
@@ -32,9 +32,20 @@ async fn every_documented_route_exists_and_takes_no_other_method() {
         let got = answer(served.send(served.request(&method, &path, "{}")).await).await;
         assert_ne!(got.status.as_u16(), 405, "{method} {path}");
         assert!(!got.text.contains("unknown_route"), "{method} {path}");
-        let got = answer(served.send(served.request("DELETE", &path, "{}")).await).await;
-        assert_eq!(got.status.as_u16(), 405, "DELETE {path}");
-        assert!(!got.header("allow").is_empty(), "DELETE {path}");
+        let got = answer(served.send(served.request("PATCH", &path, "{}")).await).await;
+        assert_eq!(got.status.as_u16(), 405, "PATCH {path}");
+        let mut documented: Vec<String> = operations()
+            .into_iter()
+            .filter(|(_, other, _)| *other == path)
+            .flat_map(|(method, _, _)| match method.as_str() {
+                "GET" => vec!["GET".to_owned(), "HEAD".to_owned()],
+                _ => vec![method],
+            })
+            .collect();
+        documented.sort();
+        let mut allowed: Vec<String> = got.header("allow").split(", ").map(str::to_owned).collect();
+        allowed.sort();
+        assert_eq!(allowed, documented, "PATCH {path}");
     }
 }
 
@@ -58,7 +69,10 @@ async fn nothing_but_probes_and_documents_answers_without_a_key() {
         }
     }
     open.sort();
-    assert_eq!(open, ["/", "/asyncapi.json", "/healthz", "/metrics", "/openapi.json", "/readyz"]);
+    assert_eq!(
+        open,
+        ["/", "/asyncapi.json", "/docs", "/healthz", "/metrics", "/openapi.json", "/readyz"]
+    );
 }
 
 #[tokio::test]
@@ -100,11 +114,21 @@ async fn key_does_what_its_scopes_say_and_no_more() {
         let key = served.world.key("acme", &[scope]);
         for (method, path, keyed) in operations() {
             let needs = match (method.as_str(), path.as_str()) {
-                (_, "/v1/chat/completions" | "/v1/embeddings" | "/v1/rerank" | "/v1/requests") => {
-                    Scope::RequestsWrite
+                (
+                    _,
+                    "/v1/chat/completions"
+                    | "/v1/embeddings"
+                    | "/v1/rerank"
+                    | "/v1/responses"
+                    | "/v1/requests"
+                    | "/v1/events",
+                ) => Scope::RequestsWrite,
+                ("POST" | "DELETE", _) => Scope::ExecutionsWrite,
+                (_, path)
+                    if path.starts_with("/v1/executions") || path.starts_with("/v1/responses") =>
+                {
+                    Scope::ExecutionsRead
                 }
-                ("POST", _) => Scope::ExecutionsWrite,
-                (_, path) if path.starts_with("/v1/executions") => Scope::ExecutionsRead,
                 ("PUT", _) => Scope::DefinitionsWrite,
                 _ => Scope::DefinitionsRead,
             };
@@ -136,7 +160,14 @@ async fn refusals_of_bodies_say_why() {
     let served = Served::with(Options { body_bytes: 10_000, ..Options::default() }).await;
     let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
     let big = format!("{{\"a\":\"{}\"}}", "x".repeat(20_000));
-    for path in ["/v1/chat/completions", "/v1/embeddings", "/v1/rerank", "/v1/requests"] {
+    for path in [
+        "/v1/chat/completions",
+        "/v1/embeddings",
+        "/v1/rerank",
+        "/v1/responses",
+        "/v1/requests",
+        "/v1/events",
+    ] {
         for (body, status, word) in [
             ("", 400, "EOF"),
             ("{\"model\":}", 400, "column 10"),
@@ -187,6 +218,11 @@ async fn document_is_openapi_31_and_every_reference_resolves() {
             let keyed = operation.get("security").is_some();
             assert_eq!(keyed, responses.contains_key("401"), "{method} {path}");
             assert!(operation["summary"].is_string(), "{method} {path}");
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            for parameter in parameters {
+                let schema = parameter["schema"].to_string();
+                assert!(!schema.contains("null"), "{method} {path}: {parameter}");
+            }
         }
     }
     let asyncapi = served.get("/asyncapi.json").await.json();
@@ -253,6 +289,11 @@ fn json_value() -> impl Strategy<Value = Value> {
             "operation",
             "deadline",
             "encoding_format",
+            "tools",
+            "background",
+            "previous_response_id",
+            "data",
+            "source",
         ])
         .prop_map(str::to_owned),
         ".{0,6}",
@@ -285,7 +326,11 @@ proptest! {
                 ("POST", "/v1/chat/completions".to_owned()),
                 ("POST", "/v1/embeddings".to_owned()),
                 ("POST", "/v1/rerank".to_owned()),
+                ("POST", "/v1/responses".to_owned()),
                 ("POST", "/v1/requests".to_owned()),
+                ("POST", "/v1/events".to_owned()),
+                ("GET", format!("/v1/responses/{}?stream=true", crate::text::segment(&id))),
+                ("GET", format!("/v1/executions?cursor={}", crate::text::segment(&id))),
                 ("PUT", format!("/v1/definitions/models/{}", crate::text::segment(&id))),
                 ("POST", format!("/v1/executions/{}:cancel", crate::text::segment(&id))),
                 ("GET", format!("/v1/executions/{}/events", crate::text::segment(&id))),

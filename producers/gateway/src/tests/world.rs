@@ -221,6 +221,10 @@ impl World {
         *self.0.broker.lock().unwrap() = Err("connection refused, sk-ss-secret".into());
     }
 
+    pub(crate) fn mend_broker(&self) {
+        *self.0.broker.lock().unwrap() = Ok(());
+    }
+
     pub(crate) fn define(&self, tenant: &str, name: &str, body: &str) {
         let catalogue = self.0.definitions.snapshot();
         let expects = catalogue.history(DefinitionKind::Model, tenant, name).len();
