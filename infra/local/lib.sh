@@ -4,6 +4,11 @@
 
 KAFKA_VERSION=4.3.1
 REGISTRY_VERSION=3.0.9
+CASSANDRA_VERSION=5.0.9
+
+# What there may be, in the order in which it is stopped.
+# shellcheck disable=SC2034
+all_parts="kafka registry cassandra"
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd "$here/../.." && pwd)
