@@ -10,7 +10,7 @@ use runtime::worker;
 use schemas::Ids;
 
 use crate::flight::Id;
-use crate::lane::{Encode, Lane, Probe, id_of_text, side_by_side};
+use crate::lane::{Encode, Lane, Probe, id_of_text, side_by_side, warm_up};
 use crate::peers;
 use crate::platform::{Platform, Running};
 use crate::relay::{self, ENTITIES, PADDED, Relay, Work};
@@ -21,6 +21,8 @@ use crate::stack::Stack;
 const ROUNDS: u32 = 4;
 /// Seconds of warm-up before each flight.
 const WARM: f64 = 1.0;
+/// Records a second while the broker warms up.
+const WARM_UP_RATE: u64 = 2_000;
 /// Partitions of each topic: the development layout.
 const PARTITIONS: i32 = 4;
 
@@ -141,6 +143,7 @@ pub(crate) fn hop(stack: &Stack, seconds: u64) -> anyhow::Result<Report> {
     let peers = Peers::prepare(&ground)?;
     let hop = ground.hops("hop", 1)?;
     let lanes = [&peers.leg, &peers.plain, &hop, &peers.transactional];
+    warm_up(&lanes, WARM_UP_RATE)?;
     let mut rows = Vec::new();
     let mut reaches = Vec::new();
     for rate in [100, 2_000] {
@@ -176,6 +179,7 @@ pub(crate) fn admit(stack: &Stack, seconds: u64) -> anyhow::Result<Report> {
     let peers = Peers::prepare(&ground)?;
     let admit = ground.lane("admit", Topic::Feed(Kind::Workflow), relay::passes)?;
     let lanes = [&peers.plain, &admit];
+    warm_up(&lanes, WARM_UP_RATE)?;
     let mut rows = Vec::new();
     let mut reaches = Vec::new();
     for rate in [100, 2_000] {
@@ -197,6 +201,7 @@ pub(crate) fn chain(stack: &Stack, seconds: u64) -> anyhow::Result<Report> {
     let [one, three, nine] = lanes;
     let lanes = [one?, three?, nine?];
     let all: Vec<&Lane> = lanes.iter().collect();
+    warm_up(&all, 500)?;
     let rows = side_by_side(&all, 100, ROUNDS, WARM, as_seconds(seconds))?;
     let p50 = |row: &Row| row.latency_ms.map(|latency| latency.p50);
     let mut reaches = Vec::new();
@@ -218,6 +223,7 @@ pub(crate) fn saturation(stack: &Stack, seconds: u64) -> anyhow::Result<Report> 
     const RATES: [u64; 7] = [2_500, 5_000, 10_000, 15_000, 20_000, 25_000, 30_000];
     const BOUND_MS: f64 = 100.0;
     let ground = Ground::prepare(stack, Work::Writes)?;
+    warm_up(&[&ground.hops("warm-up", 1)?], WARM_UP_RATE)?;
     let mut rows = Vec::new();
     let mut held = 0;
     for rate in RATES {

@@ -287,6 +287,18 @@ pub(crate) fn side_by_side(
     Ok(series.into_iter().map(Series::row).collect())
 }
 
+/// Flies the lanes in turn until the broker's code is compiled, and counts nothing: a virtual machine that
+/// has just started spends most of its CPU on that.
+pub(crate) fn warm_up(lanes: &[&Lane], rate: u64) -> anyhow::Result<()> {
+    const SECONDS: f64 = 20.0;
+    for lane in lanes {
+        if let Some(void) = lane.fly(rate, 0.0, SECONDS / lanes.len() as f64)?.void {
+            anyhow::bail!("warming up {}: {void}", lane.name);
+        }
+    }
+    Ok(())
+}
+
 /// As a float; counts here stay far below 2^52.
 pub(crate) fn precise(count: u64) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))

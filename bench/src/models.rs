@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use service::catalogue::Definitions;
 
 use crate::flight::Id;
-use crate::lane::{Encode, Flown, Lane, Probe, Series, precise};
+use crate::lane::{Encode, Flown, Lane, Probe, Series, precise, warm_up};
 use crate::platform::{Platform, Running, now};
 use crate::report::{Latency, Reach, Report, Row};
 use crate::stack::Stack;
@@ -133,8 +133,9 @@ pub(crate) fn model(stack: &Stack, seconds: u64) -> anyhow::Result<Report> {
     let probe = endings(&platform, Copies::Count)?;
     let mut rows = Vec::new();
     let mut reaches = Vec::new();
-    // Warms connections and code, and waits for the take-over.
-    lane(&platform, "warm-up", &probe)?.fly(50, 0.0, 2.0)?;
+    // The first flight waits for the take-over.
+    lane(&platform, "take-over", &probe)?.fly(50, 0.0, 2.0)?;
+    warm_up(&[&lane(&platform, "warm-up", &probe)?], 500)?;
     for in_flight in [100, 1_000] {
         let rate = in_flight * 1_000 / u64::from(CALL_MS);
         let name = format!("{in_flight} calls in flight");

@@ -74,7 +74,7 @@ impl Processor for Relay {
             Event::Answer(answer) => {
                 if self.work == Work::Writes {
                     let since = context.now();
-                    context.put("last", RecentId { since });
+                    context.put("last", RecentId { since, tenant: None });
                     let row = ExecutionLogRecord::new(
                         "bench.hop",
                         Self::KIND,

@@ -29,6 +29,8 @@ use crate::usage::Usage;
 const RATE: u64 = 50;
 /// Seconds of warm-up before each flight.
 const WARM: u64 = 2;
+/// Seconds and requests a second before the first flight, until the broker's code is compiled.
+const WARM_UP: (u64, u64) = (20, 150);
 /// The two take turns so often.
 const ROUNDS: u64 = 3;
 /// What the scripted server waits before the first token.
@@ -125,12 +127,15 @@ pub(crate) fn run(stack: &Stack, seconds: u64) -> anyhow::Result<Report> {
     let gateway = Asked::new(&format!("{}/v1", dev.says("url")?), dev.says("api_key")?);
     let direct = Asked::new(&server.base_url(), "none");
     platform.runtime.block_on(until_known(&gateway))?;
+    let (warm_up, rate) = WARM_UP;
+    fly(&platform, &gateway, u32::MAX, rate, warm_up, dev.pid())?;
     let mut through = Series::new("through the gateway");
     let mut beside = Series::new("the server alone");
     for round in 0..ROUNDS {
         for (asked, series) in [(&direct, &mut beside), (&gateway, &mut through)] {
             let flight = u32::try_from(round).unwrap_or_default();
-            let flown = fly(&platform, asked, flight, seconds.div_ceil(ROUNDS), dev.pid())?;
+            let seconds = seconds.div_ceil(ROUNDS);
+            let flown = fly(&platform, asked, flight, RATE, seconds, dev.pid())?;
             series.add(&flown);
         }
     }
@@ -182,15 +187,16 @@ fn fly(
     platform: &Platform,
     asked: &Asked,
     flight: u32,
+    rate: u64,
     seconds: u64,
     product: u32,
 ) -> anyhow::Result<Flown> {
     let schedule = Schedule {
         flight,
         began: Instant::now() + Duration::from_millis(20),
-        rate: RATE,
-        total: RATE * (WARM + seconds),
-        warm: RATE * WARM,
+        rate,
+        total: rate * (WARM + seconds),
+        warm: rate * WARM,
     };
     let tally = Arc::new(Mutex::new(Tally::new(schedule)));
     // What is called the broker here is the product: it is what the token passes.
@@ -220,7 +226,7 @@ fn fly(
         .unwrap_or_else(PoisonError::into_inner);
     Ok(Flown {
         flight,
-        rate: RATE,
+        rate,
         sent: schedule.total,
         // Usage was counted from the first record on.
         measured: schedule.total,

@@ -5,10 +5,13 @@
 //! harness that can't do its work panics and says what is missing; it never skips.
 
 pub mod api;
+pub mod cassandra;
+pub mod collector;
 pub mod invariants;
 pub mod platform;
 pub mod process;
 pub mod provider;
+pub mod proxy;
 pub mod stack;
 pub mod topics;
 pub mod wait;

@@ -63,11 +63,20 @@ impl Platform {
     /// # Panics
     /// When it can't be started.
     pub async fn start(stack: Stack) -> Self {
+        Self::start_with(stack, &[]).await
+    }
+
+    /// As [`Platform::start`], with further environment variables.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub async fn start_with(stack: Stack, variables: &[(&str, &str)]) -> Self {
         let prefix = match stack {
             Stack::Embedded => String::new(),
             Stack::Real => format!("{}-", fresh("t")),
         };
-        Self::start_in(stack, prefix, tempfile::tempdir().expect("a temporary directory")).await
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        Self::start_in(stack, prefix, folder, variables).await
     }
 
     /// The same again, after it has stopped: on the same topics, where they outlive it, and the same data.
@@ -76,14 +85,20 @@ impl Platform {
     /// When it can't be started.
     pub async fn start_again(self) -> Self {
         let Self { stack, prefix, folder, .. } = self;
-        Self::start_in(stack, prefix, folder).await
+        Self::start_in(stack, prefix, folder, &[]).await
     }
 
-    async fn start_in(stack: Stack, prefix: String, folder: TempDir) -> Self {
+    async fn start_in(
+        stack: Stack,
+        prefix: String,
+        folder: TempDir,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let mut command = Command::new(program());
         command.args(["dev", "--port", "0", "--output", "json", "--data"]).arg(folder.path());
         command.env("STEPSTREAM_TELEMETRY__LOG_FILTER", "info,librdkafka=error");
         command.env("STEPSTREAM_KAFKA__PREFIX", &prefix);
+        command.envs(variables.iter().copied());
         if stack == Stack::Real {
             let Addresses { brokers, registry } = stack::real().await;
             command.args(["--brokers", brokers, "--registry", registry]);

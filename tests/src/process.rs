@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// How many of its last log lines a failed test shows.
-const SHOWN_LINES: usize = 40;
+const SHOWN_LINES: usize = 120;
 
 /// A running process. Dropping it kills it; when a test fails, its last log lines are shown.
 #[derive(Debug)]

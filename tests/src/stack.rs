@@ -1,10 +1,12 @@
 //! What the program runs on: its own embedded broker and registry, or a real one of each.
 
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
+use crate::proxy::{Proxy, Unconnected};
 use crate::root;
 
 /// The environment variable with the addresses of a real stack: the line that `infra/local/up --output
@@ -56,22 +58,59 @@ pub async fn real() -> &'static Addresses {
     ADDRESSES
         .get_or_init(async || match std::env::var(REAL) {
             Ok(line) => Addresses::parse(&line),
-            Err(_) => tokio::task::spawn_blocking(start).await.expect("infra/local/up starts"),
+            Err(_) => tokio::task::spawn_blocking(|| Addresses::parse(&start(&[])))
+                .await
+                .expect("infra/local/up starts"),
         })
         .await
 }
 
-fn start() -> Addresses {
+/// How many tests may ask for a way through a proxy.
+const PROXIES: usize = 6;
+
+/// A real stack whose broker can be reached through a proxy of the test's own, and directly. All tests of this
+/// process that ask share the stack, which stops by itself when the process ends.
+///
+/// # Panics
+/// When it doesn't start, or more than [`PROXIES`] ask.
+pub async fn behind_proxy() -> (&'static Addresses, Proxy) {
+    static STACK: OnceCell<(Addresses, Mutex<Vec<Proxy>>)> = OnceCell::const_new();
+    let (addresses, proxies) = STACK
+        .get_or_init(async || {
+            let started = tokio::task::spawn_blocking(start_behind_proxies);
+            started.await.expect("infra/local/up starts")
+        })
+        .await;
+    let proxy = proxies.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    (addresses, proxy.expect("a proxy for each test: see PROXIES"))
+}
+
+fn start_behind_proxies() -> (Addresses, Mutex<Vec<Proxy>>) {
+    let unconnected: Vec<Unconnected> =
+        std::iter::repeat_with(Unconnected::new).take(PROXIES).collect();
+    let ports: Vec<String> = unconnected.iter().map(|proxy| proxy.port().to_string()).collect();
+    let line = start(&["--advertise", &ports.join(",")]);
+    let ready: Value = serde_json::from_str(&line).expect("a line of JSON");
+    let behind = ready["behind"].as_array().expect("a port behind each proxy").iter();
+    let behind = behind.map(|port| port.as_u64().and_then(|port| u16::try_from(port).ok()));
+    let proxies = unconnected.into_iter().zip(behind);
+    let proxies = proxies.map(|(proxy, behind)| proxy.connect(behind.expect("a port"))).collect();
+    (Addresses::parse(&line), Mutex::new(proxies))
+}
+
+/// Starts a stack that ends with this process; returns its ready line.
+fn start(options: &[&str]) -> String {
     let id = std::process::id().to_string();
     let mut command = Command::new(root().join("infra/local/up"));
     command
         .args(["--temporary", "--kafka-port", "0", "--registry-port", "0"])
         .args(["--output", "json", "--until-exit-of", &id])
+        .args(options)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", output.status);
-    Addresses::parse(String::from_utf8_lossy(&output.stdout).trim())
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// A part of a stack.

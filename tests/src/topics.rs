@@ -9,7 +9,7 @@ use domain::invariants::Copyable;
 use domain::request::ModelRequest;
 use domain::topic::{Kind, Topic};
 use kafka::{Cluster, Publisher, Registry, Settings};
-use runtime::ports::{Outgoing, Publish as _, Raw, Tail, TailFrom, Topics as _, header};
+use runtime::ports::{Headers, Outgoing, Publish as _, Raw, Tail, TailFrom, Topics as _, header};
 use schemas::{Ids, Record};
 
 use crate::platform::Platform;
@@ -89,13 +89,23 @@ impl Client {
         key: &str,
         value: Vec<u8>,
     ) -> (i32, i64) {
-        let record = Outgoing {
-            topic,
-            partition,
-            key: Some(Bytes::copy_from_slice(key.as_bytes())),
-            value: value.into(),
-            headers: Vec::new(),
-        };
+        self.write_with(topic, partition, key, value, Vec::new()).await
+    }
+
+    /// As [`Client::write`], with headers.
+    ///
+    /// # Panics
+    /// When the broker doesn't take it.
+    pub async fn write_with(
+        &self,
+        topic: Topic,
+        partition: Option<i32>,
+        key: &str,
+        value: Vec<u8>,
+        headers: Headers,
+    ) -> (i32, i64) {
+        let key = Some(Bytes::copy_from_slice(key.as_bytes()));
+        let record = Outgoing { topic, partition, key, value: value.into(), headers };
         self.publisher.publish(record).await.expect("the broker takes a record")
     }
 
@@ -148,7 +158,12 @@ impl<R: Record + Debug> Reading<R> {
             if fits(&kept) {
                 break;
             }
-            assert!(began.elapsed() < PATIENCE, "waited in vain: {what}; there are {kept:#?}");
+            assert!(
+                began.elapsed() < PATIENCE,
+                "waited in vain: {what}; there are {}, at last {:?}",
+                kept.len(),
+                kept.last(),
+            );
             self.more(Duration::from_millis(100)).await;
         }
         self.records().filter(|record| keep(record)).collect()
