@@ -11,6 +11,7 @@ use std::fmt;
 pub(crate) struct CommandError {
     what: String,
     advice: Option<String>,
+    code: u8,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -20,12 +21,12 @@ impl CommandError {
         what: impl Into<String>,
         source: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        Self { what: what.into(), advice: None, source: Some(source.into()) }
+        Self { what: what.into(), advice: None, code: 1, source: Some(source.into()) }
     }
 
     /// A failure that has no deeper cause.
     pub(crate) fn plain(what: impl Into<String>) -> Self {
-        Self { what: what.into(), advice: None, source: None }
+        Self { what: what.into(), advice: None, code: 1, source: None }
     }
 
     /// Adds what to do.
@@ -37,6 +38,17 @@ impl CommandError {
     /// What to do about it.
     pub(crate) fn advice(&self) -> Option<&str> {
         self.advice.as_deref()
+    }
+
+    /// Ends the program with this code instead of 1.
+    pub(crate) fn exit_with(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// What the program ends with.
+    pub(crate) fn code(&self) -> u8 {
+        self.code
     }
 
     /// The whole chain in one line: what was being done, and each cause.

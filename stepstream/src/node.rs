@@ -5,14 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use domain::topic::{Kind, Topic};
 use gateway::{Dependency, Gateway, Page};
 use inference::{Inference, Models};
+use push::Push;
 use runtime::ports::{self, Publish};
 use runtime::worker::{self, Readiness, Worker};
 use schemas::Ids;
 use service::catalogue::Definitions;
-use service::config::{Config, Role};
+use service::config::{Config, Role, StoreKind};
 use service::shutdown::{Shutdown, TaskError};
 use service::telemetry::Metrics;
 use store::Store;
@@ -28,6 +30,8 @@ use crate::{definitions, health, program};
 const READER_STOPS: Duration = Duration::from_secs(3);
 /// What the last checkpoints may take beyond the drain of running calls.
 const LAST_CHECKPOINTS: Duration = Duration::from_secs(8);
+/// How long sockets may take to be closed, each with word where to resume.
+const PUSH_STOPS: Duration = Duration::from_secs(4);
 /// How long the gateway lets running requests go on when the process stops.
 const GATEWAY_DRAINS: Duration = Duration::from_secs(10);
 
@@ -93,21 +97,46 @@ impl Node {
         };
         let mut stages = Stages::new(shutdown);
         parts.start_definitions(&mut stages);
-        // The embedded store is one process's, so a gateway keeps a projection of its own.
-        let store = match parts.config.has(Role::Gateway) || parts.config.has(Role::Archive) {
-            true => Some(parts.start_archive(&mut stages, archive_from).await?),
+        let keeps = [Role::Gateway, Role::Archive, Role::Push];
+        let store = match keeps.into_iter().any(|role| parts.config.has(role)) {
+            true => Some(crate::store::open(&parts.config).await?),
             false => None,
         };
-        let hub = listener.as_ref().map(|_| parts.start_hub(&mut stages));
+        if let Some(store) = store.as_ref().filter(|_| parts.archives()) {
+            parts.start_archive(&mut stages, archive_from, Arc::clone(store));
+        }
+        let pushes = parts.config.has(Role::Push);
+        let hub = (listener.is_some() || pushes).then(|| parts.start_hub(&mut stages));
         let mut dependencies = Vec::new();
         if parts.config.has(Role::Inference) {
             dependencies.push(parts.start_inference(&mut stages, program).await?);
         }
+        let push = match (&hub, &store) {
+            (Some(hub), Some(store)) if pushes => Some(parts.push(hub.clone(), Arc::clone(store))),
+            _ => None,
+        };
         match (listener, hub, store) {
             (Some(listener), Some(hub), Some(store)) => {
-                parts.start_gateway(&mut stages, page, hub, store, listener, dependencies);
+                let sockets = push.as_ref().map_or_else(Router::new, Push::router);
+                let edge = (page, listener, sockets);
+                parts.start_gateway(&mut stages, edge, hub, store, dependencies);
+                if let Some(push) = push {
+                    // Before the gateway, whose port they came by.
+                    stages.start("push", PUSH_STOPS, |shutdown| async move {
+                        push.run(shutdown.asked()).await;
+                        Ok(())
+                    });
+                }
             }
-            _ => parts.start_health(&mut stages, dependencies).await?,
+            _ => {
+                parts.start_health(&mut stages, dependencies).await?;
+                if let Some(push) = push {
+                    let listener = listen(parts.config.push.listen, "push.listen").await?;
+                    stages.start("push", PUSH_STOPS, |shutdown| async move {
+                        push.serve(listener, shutdown.asked()).await.map_err(TaskError::from)
+                    });
+                }
+            }
         }
         parts.definitions.wait_caught_up().await;
         let Parts { cluster, definitions, publisher, .. } = parts;
@@ -136,32 +165,29 @@ impl Parts {
         });
     }
 
-    async fn start_archive(
-        &self,
-        stages: &mut Stages,
-        start: archive::Start,
-    ) -> Result<Arc<dyn Store>, CommandError> {
-        let path = self.config.store.path.clone();
-        let opened = blocking(move || store::Embedded::open(&path)).await;
-        let store: Arc<dyn Store> = Arc::new(opened.map_err(|error| {
-            CommandError::new("opening the store", error).advise(format!(
-                "one process may have {} open at a time; set `store.path`, or `--data` of `stepstream dev`",
-                self.config.store.path.display()
-            ))
-        })?);
+    /// A store that is this process's own has nobody else to fill it.
+    fn archives(&self) -> bool {
+        self.config.has(Role::Archive) || self.config.store.kind == StoreKind::Embedded
+    }
+
+    fn start_archive(&self, stages: &mut Stages, start: archive::Start, store: Arc<dyn Store>) {
         let parts = archive::Parts {
             topics: Arc::new(self.cluster.clone()),
             ids: self.cluster.ids().clone(),
-            store: Arc::clone(&store),
+            store,
             resolve: self.resolve(),
         };
-        let options = archive::Options { start, retention: Some(self.config.store.retention()) };
-        let (archive, _handle) = archive::Archive::new(options, parts);
+        let retention = match self.config.store.kind {
+            StoreKind::Embedded => Some(self.config.store.retention()),
+            // Rows expire by themselves.
+            StoreKind::Cql => None,
+        };
+        let (archive, _handle) =
+            archive::Archive::new(archive::Options { start, retention }, parts);
         stages.start("archive", READER_STOPS, |shutdown| async move {
             archive.run(shutdown.asked()).await;
             Ok(())
         });
-        Ok(store)
     }
 
     fn start_hub(&self, stages: &mut Stages) -> follow::Handle {
@@ -222,10 +248,9 @@ impl Parts {
     fn start_gateway(
         &self,
         stages: &mut Stages,
-        page: Page,
+        (page, listener, more): (Page, TcpListener, Router),
         hub: follow::Handle,
         store: Arc<dyn Store>,
-        listener: TcpListener,
         dependencies: Vec<Dependency>,
     ) {
         let options = gateway::Options {
@@ -235,6 +260,8 @@ impl Parts {
             topic_prefix: self.config.kafka.prefix.clone(),
             brokers: self.config.kafka.bootstrap_servers(),
             page,
+            rates: rates(&self.config.gateway),
+            cors_origins: self.config.gateway.cors_origins.clone(),
         };
         let metrics = self.metrics.clone();
         let parts = |shutdown| gateway::Parts {
@@ -248,9 +275,25 @@ impl Parts {
             shutdown,
         };
         stages.start("gateway", GATEWAY_DRAINS + READER_STOPS, |shutdown| {
-            let gateway = Gateway::new(options, parts(shutdown));
+            let gateway = Gateway::new(options, parts(shutdown)).with_routes(more);
             async move { gateway.serve(listener).await.map_err(TaskError::from) }
         });
+    }
+
+    fn push(&self, hub: follow::Handle, store: Arc<dyn Store>) -> Push {
+        let config = &self.config.push;
+        let limits = push::connection::Limits {
+            stall: config.stall(),
+            subscriptions: config.subscriptions,
+            ..Default::default()
+        };
+        let options = push::Options {
+            limits,
+            sockets: config.sockets,
+            sockets_per_key: config.sockets_per_key,
+        };
+        let definitions = self.definitions.clone();
+        Push::new(options, push::Parts { hub, store, definitions })
     }
 
     async fn start_health(
@@ -274,6 +317,12 @@ impl Parts {
         let cluster = self.cluster.clone();
         Arc::new(move |id| ports::Cluster::resolve_schema(&cluster, id))
     }
+}
+
+fn rates(config: &service::config::Gateway) -> gateway::Rates {
+    let rate = |per_second, burst| gateway::Rate { per_second, burst };
+    let keys = config.rates.iter().map(|(id, of)| (id.clone(), rate(of.per_sec, of.burst)));
+    gateway::Rates { every: rate(config.rate_per_sec, config.rate_burst), keys: keys.collect() }
 }
 
 fn worker_options(config: &Config) -> worker::Options {
@@ -323,5 +372,6 @@ fn describe_metrics() {
     follow::metrics::describe();
     inference::describe();
     archive::metrics::describe();
+    push::metrics::describe();
     model::metrics::describe();
 }

@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, HashSet};
 
 use domain::topic::Topic;
-use runtime::ports::Tailed;
+use runtime::ports::{ClusterError, Tailed};
 use schemas::{Ids, ReadError};
 use store::{Batch, Progress};
+
+use crate::Parts;
 
 /// The most schemas whose unreadable records are remembered as logged.
 const MAX_COMPLAINTS: usize = 1_000;
@@ -81,4 +83,41 @@ impl Decoder {
             );
         }
     }
+}
+
+/// Decodes, fetching schemas on the way. Without the registry nothing is passed over: it fails.
+pub(crate) async fn resolved(
+    decoder: &mut Decoder,
+    parts: &Parts,
+    records: &[Tailed],
+) -> Result<Decoded, ClusterError> {
+    loop {
+        let Unknown(id) = match decoder.decode(records) {
+            Ok(decoded) => return Ok(decoded),
+            Err(unknown) => unknown,
+        };
+        let resolve = parts.resolve.clone();
+        match tokio::task::spawn_blocking(move || resolve(id)).await {
+            Ok(Ok(true)) if parts.ids.name_of(&frame(id)) != Err(unknown(id)) => {}
+            // Known not to exist, or said to exist and still not learned: no use in asking again.
+            Ok(Ok(_)) => parts.ids.refuse(id),
+            Ok(Err(why)) => return Err(why),
+            Err(panic) => {
+                return Err(ClusterError {
+                    what: format!("fetch schema {id}"),
+                    why: panic.to_string(),
+                });
+            }
+        }
+    }
+}
+
+/// The head of a frame in this schema.
+fn frame(id: u32) -> [u8; 5] {
+    let [a, b, c, d] = id.to_be_bytes();
+    [0, a, b, c, d]
+}
+
+fn unknown(id: u32) -> ReadError {
+    ReadError::UnknownSchema(id)
 }

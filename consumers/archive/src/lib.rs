@@ -7,6 +7,7 @@
 
 mod decode;
 pub mod metrics;
+pub mod rebuild;
 mod source;
 
 use std::future::Future;

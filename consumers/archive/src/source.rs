@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use domain::topic::Topic;
-use runtime::ports::{ClusterError, Tail, TailFrom, Tailed};
+use runtime::ports::{ClusterError, Tail, TailFrom};
 use store::StoreError;
 use tokio::sync::watch;
 
-use crate::decode::{Decoded, Decoder, Unknown};
+use crate::decode::{Decoder, resolved};
 use crate::{Options, Parts, Start, Stop, asked, metrics as names, now};
 
 /// The first wait after a failure; doubled up to [`WAIT_AT_MOST`].
@@ -123,7 +123,7 @@ impl Source<'_> {
                     }
                 },
             };
-            let decoded = self.decode(decoder, &records).await?;
+            let decoded = resolved(decoder, self.parts, &records).await.map_err(Broken::Schema)?;
             let count = records.len() as u64 - decoded.unreadable;
             self.parts.store.archive(decoded.batch).await.map_err(Broken::Store)?;
             *wrote = true;
@@ -133,27 +133,6 @@ impl Source<'_> {
             if let Some(last) = records.last() {
                 let age = Duration::from_millis(now().since(last.record.time).unsigned_abs());
                 ::metrics::gauge!(names::LAG, "topic" => name).set(age.as_secs_f64());
-            }
-        }
-    }
-
-    /// Decodes, fetching schemas on the way. Without the registry nothing is passed over: it waits.
-    async fn decode(&self, decoder: &mut Decoder, records: &[Tailed]) -> Result<Decoded, Broken> {
-        loop {
-            let Unknown(id) = match decoder.decode(records) {
-                Ok(decoded) => return Ok(decoded),
-                Err(unknown) => unknown,
-            };
-            let resolve = self.parts.resolve.clone();
-            match tokio::task::spawn_blocking(move || resolve(id)).await {
-                Ok(Ok(true)) if self.parts.ids.name_of(&frame(id)) != Err(unknown(id)) => {}
-                // Known not to exist, or said to exist and still not learned: no use in asking again.
-                Ok(Ok(_)) => self.parts.ids.refuse(id),
-                Ok(Err(why)) => return Err(Broken::Schema(why)),
-                Err(panic) => {
-                    let what = format!("fetch schema {id}");
-                    return Err(Broken::Schema(ClusterError { what, why: panic.to_string() }));
-                }
             }
         }
     }
@@ -178,14 +157,4 @@ impl Source<'_> {
         }
         Ok(TailFrom::Offsets(offsets))
     }
-}
-
-/// The head of a frame in this schema.
-fn frame(id: u32) -> [u8; 5] {
-    let [a, b, c, d] = id.to_be_bytes();
-    [0, a, b, c, d]
-}
-
-fn unknown(id: u32) -> schemas::ReadError {
-    schemas::ReadError::UnknownSchema(id)
 }

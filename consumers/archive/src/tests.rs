@@ -1,5 +1,7 @@
 //! The archive over topics that are vectors, into the embedded store.
 
+mod rebuild;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -16,6 +16,7 @@ use runtime::ports::{ClusterError, Raw, Tail, TailFrom, Topics};
 use schemas::{Ids, ReadError};
 use tokio::sync::{Notify, watch};
 
+use crate::feed::{Feed, Feeds, Record};
 use crate::metrics as names;
 use crate::queue::{Followed, Queue};
 use crate::recent::{REMEMBERED_BYTES, Recent};
@@ -88,15 +89,16 @@ struct Follower {
     mailbox: Arc<Mailbox>,
 }
 
-struct State {
+pub(crate) struct State {
     followers: HashMap<Bytes, Vec<Follower>>,
+    pub(crate) feeds: Feeds,
     recent: Recent,
     numbers: u64,
     /// Schemas of which an unreadable record was logged.
     complained: HashSet<Option<u32>>,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     ids: Ids,
     state: Mutex<State>,
     reading: watch::Sender<Reading>,
@@ -128,6 +130,7 @@ impl Hub {
             ids: parts.ids.clone(),
             state: Mutex::new(State {
                 followers: HashMap::new(),
+                feeds: Feeds::default(),
                 recent: Recent::new(options.remembered_bytes),
                 numbers: 0,
                 complained: HashSet::new(),
@@ -155,6 +158,8 @@ impl Hub {
             let why = match self.open(source).await {
                 Ok(mut tail) => {
                     self.shared.set_reading(source, true);
+                    // What was published until now, and since a break, is in the store or will be.
+                    self.shared.state().feeds.interrupt();
                     wait = REOPEN_FIRST;
                     let why = self.read_on(source, tail.as_mut()).await;
                     self.shared.set_reading(source, false);
@@ -231,6 +236,14 @@ impl Handle {
         Following { shared: self.0.clone(), key, number, mailbox }
     }
 
+    /// A feed that follows nothing yet, for one connection that follows several things.
+    #[must_use]
+    pub fn feed(&self) -> Feed {
+        let mut state = self.0.state();
+        state.numbers += 1;
+        Feed::new(self.0.clone(), state.numbers)
+    }
+
     /// Whether both topics are being read.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -299,6 +312,15 @@ impl News {
     }
 }
 
+impl From<News> for Record {
+    fn from(news: News) -> Self {
+        match news {
+            News::Event(event) => Self::Event((*event).into()),
+            News::Chunk(chunk) => Self::Chunk(chunk.into()),
+        }
+    }
+}
+
 impl Follower {
     /// Passes a record on, unless it is another tenant's or its key says otherwise than its value.
     fn tell(&self, news: &News, key: &[u8]) {
@@ -325,8 +347,12 @@ impl Mailbox {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn ids(&self) -> &Ids {
+        &self.ids
     }
 
     fn set_reading(&self, source: Source, now: bool) {
@@ -340,14 +366,16 @@ impl Shared {
         let Some(key) = &record.key else { return };
         let mut state = self.state();
         state.recent.remember(source, key, &record.value);
-        let State { followers, complained, .. } = &mut *state;
-        let Some(followers) = followers.get(key) else {
+        let State { followers, feeds, complained, .. } = &mut *state;
+        let followers = followers.get(key);
+        if followers.is_none() && !feeds.want(source, key) {
             return;
-        };
+        }
         let topic = source.topic().name();
         match News::read(&self.ids, source, &record.value) {
             Ok(news) => {
-                followers.iter().for_each(|follower| follower.tell(&news, key));
+                followers.into_iter().flatten().for_each(|follower| follower.tell(&news, key));
+                feeds.tell(&news.into(), key);
                 metrics::counter!(names::DELIVERED, "topic" => topic).increment(1);
             }
             Err(error) => {
@@ -362,8 +390,19 @@ impl Shared {
 }
 
 impl State {
+    /// What is remembered of an execution of this tenant, oldest first.
+    pub(crate) fn remembered(&self, ids: &Ids, tenant: &str, key: &[u8]) -> Vec<Record> {
+        // Unreadable records were counted when they came.
+        let records = self
+            .recent
+            .of(key)
+            .filter_map(|(source, value)| News::read(ids, *source, value).ok().map(Record::from));
+        records.filter(|record| record.is_of(tenant, key)).collect()
+    }
+
     fn missed_something(&mut self) {
         self.recent.clear();
+        self.feeds.interrupt();
         for follower in self.followers.values().flatten() {
             follower.mailbox.queue().lag();
             follower.mailbox.news.notify_one();

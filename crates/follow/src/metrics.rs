@@ -8,6 +8,8 @@ pub const UNREADABLE: &str = "stepstream_follow_unreadable_total";
 pub const OTHER_TENANT: &str = "stepstream_follow_other_tenant_total";
 /// Followers now.
 pub const FOLLOWERS: &str = "stepstream_follow_followers";
+/// Times that a feed's owner was so far behind that its records were dropped.
+pub const OVERFLOWED: &str = "stepstream_follow_overflowed_total";
 /// Times that reading a topic broke and began anew at its end. Label `topic`.
 pub const REOPENED: &str = "stepstream_follow_reopened_total";
 
@@ -17,5 +19,6 @@ pub fn describe() {
     metrics::describe_counter!(UNREADABLE, "records that could not be read");
     metrics::describe_counter!(OTHER_TENANT, "records withheld because they are another tenant's");
     metrics::describe_gauge!(FOLLOWERS, "clients that follow an execution now");
+    metrics::describe_counter!(OVERFLOWED, "times that a feed's records were dropped");
     metrics::describe_counter!(REOPENED, "times that reading a topic began anew at its end");
 }

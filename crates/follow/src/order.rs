@@ -3,6 +3,7 @@
 //! Pure: records in, what to pass on out. It refuses to wait, to decode, and to guess at what is missing:
 //! a hole in the text is said once, and the answer in the terminal event is what counts.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use domain::event::{Chunk, Position};
@@ -80,11 +81,11 @@ impl Try {
     }
 }
 
-/// A piece of output in its order.
+/// A piece of output in its order. `C` is a chunk, or shares one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
+pub enum Piece<C = Chunk> {
     /// The next chunk of the newest try.
-    Chunk(Chunk),
+    Chunk(C),
     /// A newer try begins: discard the text so far.
     Reset(Try),
     /// A chunk of this try is missing. No more of its chunks follow.
@@ -92,18 +93,36 @@ pub enum Piece {
 }
 
 /// The place in a call's output.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Output {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output<C = Chunk> {
     newest: Option<Try>,
     next: i64,
     broken: bool,
-    held: BTreeMap<i64, Chunk>,
+    held: BTreeMap<i64, C>,
 }
 
-impl Output {
+impl<C> Default for Output<C> {
+    fn default() -> Self {
+        Self { newest: None, next: 0, broken: false, held: BTreeMap::new() }
+    }
+}
+
+impl<C: Borrow<Chunk>> Output<C> {
+    /// Goes on after the chunk `index` of a try: what a follower had before it came back.
+    #[must_use]
+    pub fn after(of: Try, index: i64) -> Self {
+        Self { newest: Some(of), next: index.saturating_add(1), ..Self::default() }
+    }
+
+    /// Whether chunks wait for an earlier one that is missing.
+    #[must_use]
+    pub fn has_hole(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Takes a chunk in; puts what can be passed on into `out`.
-    pub fn offer(&mut self, chunk: Chunk, out: &mut Vec<Piece>) {
-        let of = Try::of(&chunk);
+    pub fn offer(&mut self, chunk: C, out: &mut Vec<Piece<C>>) {
+        let (of, index) = (Try::of(chunk.borrow()), chunk.borrow().index);
         match self.newest {
             Some(newest) if of < newest => return,
             Some(newest) if of == newest => {}
@@ -113,10 +132,10 @@ impl Output {
             }
             None => self.newest = Some(of),
         }
-        if self.broken || chunk.index < self.next {
+        if self.broken || index < self.next {
             return;
         }
-        self.held.entry(chunk.index).or_insert(chunk);
+        self.held.entry(index).or_insert(chunk);
         while let Some(chunk) = self.held.remove(&self.next) {
             self.next += 1;
             out.push(Piece::Chunk(chunk));
@@ -127,7 +146,7 @@ impl Output {
     }
 
     /// Passes nothing on any more until a newer try begins.
-    pub fn give_up(&mut self, out: &mut Vec<Piece>) {
+    pub fn give_up(&mut self, out: &mut Vec<Piece<C>>) {
         self.held.clear();
         if let (Some(newest), false) = (self.newest, self.broken) {
             self.broken = true;

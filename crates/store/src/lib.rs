@@ -6,6 +6,7 @@
 //! store decides nothing about an execution; it keeps what the folds said.
 
 pub mod conformance;
+pub mod cql;
 pub mod embedded;
 
 mod codec;
@@ -19,6 +20,7 @@ use domain::event::{ExecutionEvent, Position};
 use domain::log_row::ExecutionLogRecord;
 use domain::time::Millis;
 
+pub use cql::Cql;
 pub use embedded::Embedded;
 pub use error::StoreError;
 pub use record::{
@@ -39,7 +41,8 @@ pub const MAX_ROWS: usize = 1_000;
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Makes an execution known before anything was heard of it, so that a look-up right after the
-    /// request was accepted finds it. Of several with one id the earliest request stands.
+    /// request was accepted finds it. Of several with one id the earliest request stands; of two at the
+    /// same millisecond, either.
     async fn put_accepted(&self, accepted: AcceptedExecution) -> Result<(), StoreError>;
 
     /// Writes events and rows, and then the progress that covers them.

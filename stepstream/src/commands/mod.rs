@@ -5,7 +5,11 @@ mod dev;
 mod doctor;
 mod keys;
 mod models;
+mod publish;
+mod replay;
 mod serve;
+pub(crate) mod store;
+mod tail;
 mod topics;
 
 use std::path::PathBuf;
@@ -29,6 +33,11 @@ pub(crate) enum Command {
     Keys(keys::Keys),
     #[command(subcommand)]
     Models(models::Models),
+    Publish(publish::Publish),
+    Replay(replay::Replay),
+    Tail(tail::Tail),
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 impl Command {
@@ -42,6 +51,10 @@ impl Command {
             Self::Config(config) => config.run(),
             Self::Keys(keys) => keys.run().await,
             Self::Models(models) => models.run().await,
+            Self::Publish(publish) => publish.run().await,
+            Self::Replay(replay) => replay.run().await,
+            Self::Tail(tail) => tail.run().await,
+            Self::Store(store) => store.run().await,
         }
     }
 }
@@ -69,6 +82,12 @@ impl ConfigFile {
         init_logs(&config)?;
         Ok(config)
     }
+}
+
+/// Sends spans to the collector, where one is configured.
+pub(crate) fn init_traces(config: &Config) -> Result<service::telemetry::Traces, CommandError> {
+    service::telemetry::init_traces(&config.telemetry)
+        .map_err(|error| CommandError::new("setting up traces", error))
 }
 
 /// Sends log lines to standard error.

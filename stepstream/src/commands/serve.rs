@@ -6,7 +6,7 @@ use service::config::Role;
 use service::shutdown::Shutdown;
 use service::telemetry::Metrics;
 
-use super::{ConfigFile, init_logs};
+use super::{ConfigFile, init_logs, init_traces};
 use crate::error::CommandError;
 use crate::node::{Node, Plan};
 use crate::{cluster, print};
@@ -20,7 +20,7 @@ pub(crate) struct Serve {
     #[command(flatten)]
     file: ConfigFile,
     /// What this process does: gateway, inference, archive, separated by commas. Default: as configured,
-    /// else all. A process with the gateway keeps its own look-up store, as `archive` does
+    /// else all. With the embedded store a process with the gateway keeps its own, as `archive` does
     #[arg(long, value_name = "ROLES", value_delimiter = ',', value_parser = role)]
     roles: Vec<Role>,
 }
@@ -43,6 +43,7 @@ impl Serve {
         init_logs(&config)?;
         let metrics =
             Metrics::install().map_err(|error| CommandError::new("setting up metrics", error))?;
+        let traces = init_traces(&config)?;
         let shutdown = Shutdown::new();
         shutdown
             .listen_to_signals()
@@ -69,6 +70,7 @@ impl Serve {
             None => tracing::info!(roles, "serving"),
         }
         let result = node.stages.run().await;
+        traces.flush().await;
         print::remark("stopped");
         result
     }
@@ -81,6 +83,6 @@ mod tests {
     #[test]
     fn unknown_role_is_answered_with_those_there_are() {
         assert_eq!(role("archive"), Ok(Role::Archive));
-        assert_eq!(role("push").unwrap_err(), "there are gateway, inference, archive");
+        assert_eq!(role("king").unwrap_err(), "there are gateway, inference, archive, push");
     }
 }

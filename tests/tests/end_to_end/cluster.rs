@@ -15,7 +15,7 @@ use stepstream_tests::invariants::Run;
 use stepstream_tests::platform::output;
 use stepstream_tests::process::Process;
 use stepstream_tests::stack::{self, Addresses, Stack};
-use stepstream_tests::topics::{Client, Reading};
+use stepstream_tests::topics::{Client, Reading, fresh_on};
 use stepstream_tests::wait::{PATIENCE, until};
 use stepstream_tests::{fresh, program, provider};
 use tempfile::TempDir;
@@ -27,13 +27,14 @@ pub(crate) const SESSION: Duration = Duration::from_secs(6);
 const MODEL: &str = "slow";
 
 /// How long the slow half of the calls takes: long enough to be cut off in the middle.
-const SLOW_MS: u64 = 5_000;
+pub(crate) const SLOW_MS: u64 = 5_000;
 
 /// After nothing came for so long, nothing more is expected.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// A cluster of its own (by its prefix) with topics and one model, and the workers on it.
 pub(crate) struct Cluster {
+    /// Where workers find the broker.
     addresses: Addresses,
     prefix: String,
     pub(crate) upstream: Client,
@@ -46,6 +47,13 @@ impl Cluster {
     /// On the real stack of this test process.
     pub(crate) async fn new() -> Self {
         Self::on(stack::real().await).await
+    }
+
+    /// On a real stack, whose broker workers reach only at `brokers`.
+    pub(crate) async fn through(brokers: String, addresses: &Addresses) -> Self {
+        let mut cluster = Self::on(addresses).await;
+        cluster.addresses.brokers = brokers;
+        cluster
     }
 
     pub(crate) async fn on(addresses: &Addresses) -> Self {
@@ -70,9 +78,20 @@ impl Cluster {
 
     /// A worker that owns at least `partitions` partitions.
     pub(crate) async fn worker(&self, name: &str, partitions: u32) -> Worker {
+        self.worker_with(name, partitions, SESSION).await
+    }
+
+    /// The same with its own session timeout.
+    pub(crate) async fn worker_with(
+        &self,
+        name: &str,
+        partitions: u32,
+        session: Duration,
+    ) -> Worker {
         let port = free_port();
         let mut command =
             command(&self.addresses, &self.prefix, &["serve", "--roles", "inference"]);
+        command.env("STEPSTREAM_RUNTIME__SESSION_TIMEOUT_MS", session.as_millis().to_string());
         command.env("STEPSTREAM_TELEMETRY__METRICS_LISTEN", format!("127.0.0.1:{port}"));
         let worker = Worker { process: Process::start(name, command, self.folder.path()), port };
         until(&format!("{name} owns {partitions} partitions"), PATIENCE, async || {
@@ -84,7 +103,17 @@ impl Cluster {
 
     /// Publishes `count` requests; returns their ids.
     pub(crate) async fn publish(&self, count: usize) -> BTreeSet<String> {
-        let ids: BTreeSet<String> = (0..count).map(|_| fresh("call")).collect();
+        self.publish_these((0..count).map(|_| fresh("call")).collect()).await
+    }
+
+    /// Publishes `count` requests that belong to one partition; returns their ids.
+    pub(crate) async fn publish_on(&self, partition: i32, count: usize) -> BTreeSet<String> {
+        let partitions = self.upstream.partitions();
+        let ids = (0..count).map(|_| fresh_on("call", partition, partitions));
+        self.publish_these(ids.collect()).await
+    }
+
+    async fn publish_these(&self, ids: BTreeSet<String>) -> BTreeSet<String> {
         for id in &ids {
             let body = r#"{"messages":[{"role":"user","content":"hi"}]}"#;
             self.upstream.request(&ModelRequest::new(id.clone(), MODEL, body)).await;
@@ -107,6 +136,38 @@ impl Cluster {
         ended
     }
 
+    /// Waits until all have ended.
+    pub(crate) async fn all_ended(&mut self, accepted: &BTreeSet<String>) {
+        let all = |ends: &[&ExecutionEvent]| {
+            let ended: BTreeSet<_> = ends.iter().map(|event| &event.execution_id).collect();
+            ended.len() == accepted.len()
+        };
+        self.results.until("all have ended", is_end_of(accepted), all).await;
+    }
+
+    /// The last events of these that there are once nothing more comes: execution, and number of the event.
+    pub(crate) async fn ends(&mut self, ids: &BTreeSet<String>) -> Vec<(String, String)> {
+        self.results.settle(QUIET).await;
+        let ends = self.results.records().filter(|event| is_end_of(ids)(event));
+        ends.map(|end| (end.execution_id.clone(), format!("{}.{}", end.generation, end.number)))
+            .collect()
+    }
+
+    /// Where its broker is.
+    pub(crate) fn brokers(&self) -> &str {
+        &self.addresses.brokers
+    }
+
+    /// The name of a topic.
+    pub(crate) fn topic(&self, topic: Topic) -> String {
+        format!("{}{}", self.prefix, topic.name())
+    }
+
+    /// What precedes the names of its topics.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Waits until all have ended, and a while longer; then everything must hold. `handovers`: how often a
     /// running call may have been made again.
     pub(crate) async fn all_ended_once(
@@ -115,11 +176,7 @@ impl Cluster {
         finished: &BTreeSet<String>,
         handovers: u32,
     ) {
-        let all = |ends: &[&ExecutionEvent]| {
-            let ended: BTreeSet<_> = ends.iter().map(|event| &event.execution_id).collect();
-            ended.len() == accepted.len()
-        };
-        self.results.until("all have ended", is_end_of(accepted), all).await;
+        self.all_ended(accepted).await;
         let mut log = self.upstream.read::<ExecutionLogRecord>(Topic::ExecutionLog).await;
         let ends =
             |row: &ExecutionLogRecord| row.status.is_some() && accepted.contains(&row.execution_id);
@@ -168,9 +225,19 @@ pub(crate) struct Worker {
 impl Worker {
     /// How many partitions it owns, by its own metrics.
     pub(crate) async fn owned(&self) -> Option<u32> {
+        self.metric("stepstream_partitions_owned{").await
+    }
+
+    /// How many alarms it has raised for this reason.
+    pub(crate) async fn alarms(&self, reason: &str) -> u32 {
+        let line = format!("stepstream_alarms_total{{kind=\"model\",reason=\"{reason}\"}}");
+        self.metric(&line).await.unwrap_or(0)
+    }
+
+    async fn metric(&self, begin: &str) -> Option<u32> {
         let url = format!("http://127.0.0.1:{}/metrics", self.port);
         let text = reqwest::get(url).await.ok()?.text().await.ok()?;
-        let line = text.lines().find(|line| line.starts_with("stepstream_partitions_owned{"))?;
-        line.rsplit(' ').next()?.parse::<f64>().ok().map(|owned| owned as u32)
+        let line = text.lines().find(|line| line.starts_with(begin))?;
+        line.rsplit(' ').next()?.parse::<f64>().ok().map(|value| value as u32)
     }
 }

@@ -7,15 +7,24 @@
 
 mod cluster;
 mod crashes;
+mod data_team;
+mod deploying;
+mod emptied;
 mod executions;
 mod openai;
 mod operating;
 mod outages;
 mod outside;
+mod publish;
+mod push;
 mod stopping;
+mod store;
 mod tenants;
 mod topics;
+mod traces;
+mod transactions;
 mod upstream;
+mod wires;
 
 /// Makes each claim (an async function of a platform) a test on either stack. A macro, since the test
 /// harness finds tests by the names of functions.

@@ -10,6 +10,7 @@ use runtime::ports::Tailed;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::feed::{Doubt, Fed};
 
 type Feed = mpsc::UnboundedSender<Result<Vec<Tailed>, ClusterError>>;
 
@@ -215,4 +216,109 @@ async fn follower_that_left_leaves_nothing_behind() {
     assert_eq!(world.handle.0.state().followers.values().flatten().count(), 1);
     drop(second);
     assert!(world.handle.0.state().followers.is_empty());
+}
+
+/// The tag and number of an event of a feed.
+fn fed(fed: Fed) -> (u64, String, i64) {
+    match fed {
+        Fed::Record { tag, record: Record::Event(event) } => {
+            (tag, event.execution_id.clone(), event.number)
+        }
+        other => panic!("not an event: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn feed_gets_its_executions_and_its_tenant_and_nothing_else() {
+    let world = World::new().await;
+    let mut feed = world.handle.feed();
+    assert!(feed.follow(1, "mine", "e").records.is_empty());
+    feed.follow_tenant(2, "mine");
+    world.event("theirs", "e", 1);
+    world.event("theirs", "other", 1);
+    let smuggled = world.ids.frame(&event("mine", "another", 1)).unwrap();
+    world.put(Topic::Results, "e", smuggled);
+    world.chunk("mine", "other", 0);
+    world.event("mine", "e", 1);
+    world.event("mine", "other", 1);
+    let mut got = [fed(feed.next().await), fed(feed.next().await), fed(feed.next().await)];
+    got.sort();
+    assert_eq!(got, [(1, "e".into(), 1), (2, "e".into(), 1), (2, "other".into(), 1)]);
+    assert!(feed.try_next().is_none());
+}
+
+#[tokio::test]
+async fn late_feed_gets_what_is_remembered_of_its_tenants_execution() {
+    let world = World::new().await;
+    let mut witness = world.handle.follow("t", "e");
+    world.event("t", "e", 1);
+    witness.next().await;
+    world.chunk("t", "e", 0);
+    witness.next().await;
+    let mut feed = world.handle.feed();
+    assert_eq!(feed.follow(1, "t", "e").records.len(), 2);
+    assert!(feed.follow(2, "nobody", "e").records.is_empty());
+    world.event("t", "e", 2);
+    assert_eq!(fed(feed.next().await), (1, "e".into(), 2));
+}
+
+#[tokio::test]
+async fn feed_whose_owner_stands_still_is_bounded_and_told() {
+    let world = World::new().await;
+    let mut feed = world.handle.feed();
+    let _ = feed.follow(1, "t", "e");
+    let last = crate::feed::INBOX_RECORDS as i64 + 1;
+    let mut witness = world.handle.follow("t", "e");
+    for number in 1..=last {
+        world.event("t", "e", number);
+        while number % 100 == 0 && witness.try_next().is_some() {}
+    }
+    while !matches!(witness.next().await, Followed::Event(event) if event.number == last) {}
+    assert!(matches!(feed.next().await, Fed::Interrupted));
+    assert_eq!(fed(feed.next().await), (1, "e".into(), last));
+    assert!(feed.try_next().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn feed_is_told_when_reading_broke() {
+    let world = World::new().await;
+    let mut feed = world.handle.feed();
+    feed.follow_tenant(1, "t");
+    world.send(Topic::Results, Err(gone()));
+    assert!(matches!(feed.next().await, Fed::Interrupted));
+    world.handle.ready().await;
+    assert_eq!(world.handle.feed().follow(1, "t", "e").doubt, Doubt::Recent);
+    tokio::time::advance(crate::feed::DOUBT).await;
+    assert_eq!(world.handle.feed().follow(1, "t", "e").doubt, Doubt::None);
+}
+
+#[tokio::test]
+async fn feed_that_left_leaves_nothing_behind() {
+    let world = World::new().await;
+    let mut feed = world.handle.feed();
+    let _ = feed.follow(1, "t", "e");
+    let _ = feed.follow(2, "t", "e");
+    feed.follow_tenant(3, "t");
+    feed.unfollow(1);
+    feed.unfollow(1);
+    drop(feed);
+    assert!(world.handle.0.state().feeds.is_empty());
+}
+
+#[tokio::test]
+async fn one_record_is_encoded_once_for_all_its_readers() {
+    let world = World::new().await;
+    let mut feeds = [world.handle.feed(), world.handle.feed()];
+    for feed in &mut feeds {
+        let _ = feed.follow(1, "t", "e");
+    }
+    world.event("t", "e", 1);
+    let mut texts = Vec::new();
+    for feed in &mut feeds {
+        let Fed::Record { record: Record::Event(event), .. } = feed.next().await else {
+            panic!("not an event")
+        };
+        texts.push(event.json().as_ptr());
+    }
+    assert_eq!(texts[0], texts[1]);
 }

@@ -17,13 +17,13 @@ use gateway::Page;
 use kafka::Embedded;
 use kafka::embedded::Options;
 use schemas::Ids;
-use service::config::Config;
+use service::config::{Config, StoreKind};
 use service::shutdown::Shutdown;
 use service::telemetry::Metrics;
 use sha2::{Digest, Sha256};
 
 use self::ready::Ready;
-use super::{init_logs, topics};
+use super::{init_logs, init_traces, store, topics};
 use crate::cluster::{self, blocking};
 use crate::definitions;
 use crate::error::CommandError;
@@ -36,10 +36,11 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// What differs here from the defaults of the configuration. The environment still comes on top.
-const DEFAULTS: [(&str, &str); 4] = [
+const DEFAULTS: [(&str, &str); 5] = [
     ("STEPSTREAM_KAFKA__PARTITIONS", "4"),
     ("STEPSTREAM_KAFKA__REPLICATION_FACTOR", "1"),
     ("STEPSTREAM_RUNTIME__DRAIN_SECS", "5"),
+    ("STEPSTREAM_STORE__REPLICATION_FACTOR", "1"),
     ("STEPSTREAM_TELEMETRY__LOG_FILTER", "warn,librdkafka=error"),
 ];
 
@@ -88,6 +89,7 @@ impl Dev {
         init_logs(&config)?;
         let metrics =
             Metrics::install().map_err(|error| CommandError::new("setting up metrics", error))?;
+        let traces = init_traces(&config)?;
         let shutdown = Shutdown::new();
         shutdown
             .listen_to_signals()
@@ -99,6 +101,9 @@ impl Dev {
             stack = self.stack(&mut config) => stack?,
             () = shutdown.asked() => return Ok(()),
         };
+        if config.store.kind == StoreKind::Cql {
+            store::set_up(&config).await?;
+        }
         let plan = Plan {
             config: config.clone(),
             cluster: stack.cluster.clone(),
@@ -133,6 +138,7 @@ impl Dev {
             Output::Json => print::line(&ready.json()),
         }
         let result = node.stages.run().await;
+        traces.flush().await;
         // The process ends, and the embedded broker with it. Its clients would only wait for it in vain.
         std::mem::forget(stack);
         if self.output == Output::Text {

@@ -10,7 +10,7 @@ use domain::topic::Topic;
 use kafka::topics::admin::Admin;
 use reqwest::StatusCode;
 use service::catalogue::Definitions;
-use service::config::{Config, Registry, Role};
+use service::config::{Config, Registry, Role, StoreKind};
 
 use super::Finding;
 use crate::cluster;
@@ -31,7 +31,10 @@ pub(super) async fn all(config: &Config) -> Vec<Finding> {
     let topics_stand = brokers_and_topics(config, &mut findings).await;
     let registry_answers = registry_and_clock(config, &mut findings).await;
     if config.has(Role::Gateway) || config.has(Role::Archive) {
-        findings.push(store(&config.store.path));
+        findings.push(match config.store.kind {
+            StoreKind::Embedded => store(&config.store.path),
+            StoreKind::Cql => tables(config).await,
+        });
     }
     if config.has(Role::Inference) {
         findings.push(match topics_stand && registry_answers {
@@ -177,6 +180,37 @@ fn seconds_of(date: &str) -> Option<u64> {
     let day_of_era = in_era * 365 + in_era / 4 - in_era / 100 + day_of_year;
     let days = shifted.div_euclid(400) * 146_097 + day_of_era - 719_468;
     u64::try_from(((days * 24 + hours) * 60 + minutes) * 60 + seconds).ok()
+}
+
+/// Whether the nodes answer, and have the tables.
+async fn tables(config: &Config) -> Finding {
+    let nodes = config.store.nodes.join(", ");
+    let keyspace = match crate::store::keyspace(config).await {
+        Ok(keyspace) => keyspace,
+        Err(error) => {
+            return Finding::bad("store", error.chain(), error.advice().unwrap_or_default());
+        }
+    };
+    let plan = match keyspace.plan().await {
+        Ok(plan) => plan,
+        Err(error) => {
+            let advice = "the user needs SELECT on the keyspace";
+            return Finding::bad("store", chain(&error), advice);
+        }
+    };
+    if let Some(refusal) = plan.refused.first() {
+        let detail = format!("table {}: {}", refusal.table, refusal.reason);
+        return Finding::bad("store", detail, "`stepstream store plan` shows all of it");
+    }
+    match (plan.create.len(), plan.notes.first()) {
+        (0, None) => Finding::good("store", format!("{nodes} has the tables")),
+        (0, Some(note)) => Finding::note("store", note, "`stepstream store plan` shows it as well"),
+        (missing, _) => Finding::bad(
+            "store",
+            format!("{missing} things are missing at {nodes}"),
+            "run `stepstream store apply`",
+        ),
+    }
 }
 
 /// Whether the store's file could be written, without making it.
