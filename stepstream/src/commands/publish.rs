@@ -183,6 +183,15 @@ impl Publish {
         let publisher = cluster
             .publisher()
             .map_err(|error| CommandError::new("making the publisher", error))?;
+        // Without this, a broker that isn't there would show as no progress for a minute.
+        let (asked, feed) = (cluster.clone(), Topic::Feed(self.kind));
+        tokio::select! {
+            found = blocking(move || asked.partitions_of(feed)) => found.map_err(|error| {
+                CommandError::new("looking for the feed", error)
+                    .advise("is the broker there? `stepstream doctor` looks closer")
+            })?,
+            () = shutdown.asked() => return Err(interrupted("nothing was published")),
+        };
         let results = match self.follow {
             true => Some(watch(&cluster).await?),
             false => None,
@@ -223,6 +232,7 @@ impl Publish {
         if let Some(outcomes) = &outcomes {
             print::remark(&how_they_ended(*outcomes));
         }
+        let code = if published > 0 { IN_PART } else { 1 };
         let go_on = |place: run::Place| match place.divides_a_line {
             false => format!("go on with --from-line {}", place.line),
             true => format!(
@@ -243,10 +253,9 @@ impl Publish {
             End::Lost(place) => {
                 let what = format!("{lost} of the requests could not be published");
                 let advice = format!("publish those named above again, then {}", go_on(place));
-                return Err(CommandError::plain(what).advise(advice).exit_with(IN_PART));
+                return Err(CommandError::plain(what).advise(advice).exit_with(code));
             }
             End::Unread(unread) => {
-                let code = if published > 0 { IN_PART } else { 1 };
                 return Err(CommandError::plain(source.fault(&unread)).exit_with(code));
             }
             End::Frame(error) => return Err(CommandError::new("framing a request", error)),
