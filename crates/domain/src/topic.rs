@@ -54,6 +54,27 @@ pub enum Topic {
 }
 
 impl Topic {
+    /// Every topic, in the order of the documentation.
+    pub const ALL: [Self; 17] = [
+        Self::Feed(Kind::Model),
+        Self::Feed(Kind::Function),
+        Self::Feed(Kind::Workflow),
+        Self::Feed(Kind::Agent),
+        Self::Log(Kind::Model),
+        Self::Log(Kind::Function),
+        Self::Log(Kind::Workflow),
+        Self::Log(Kind::Agent),
+        Self::State(Kind::Model),
+        Self::State(Kind::Function),
+        Self::State(Kind::Workflow),
+        Self::State(Kind::Agent),
+        Self::Results,
+        Self::Stream,
+        Self::ExecutionLog,
+        Self::DeadLetters,
+        Self::Definitions,
+    ];
+
     /// The name without the prefix.
     #[must_use]
     pub fn name(self) -> &'static str {

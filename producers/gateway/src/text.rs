@@ -1,4 +1,4 @@
-//! Small pieces of text: URL segments, base64 of vectors, trace parents. Each is a published format.
+//! Small pieces of text: URL segments, trace parents. Each is a published format.
 
 use std::fmt::Write as _;
 
@@ -13,27 +13,6 @@ pub(crate) fn segment(text: &str) -> String {
                 out.push(char::from(byte));
             }
             _ => write!(out, "%{byte:02X}").expect("writing to a string can't fail"),
-        }
-    }
-    out
-}
-
-/// Standard base64 with padding (RFC 4648, section 4).
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = chunk
-            .iter()
-            .enumerate()
-            .fold(0_u32, |group, (place, byte)| group | u32::from(*byte) << (16 - 8 * place));
-        for place in 0..4 {
-            if place <= chunk.len() {
-                let index = (group >> (18 - 6 * place)) & 0x3f;
-                out.push(char::from(ALPHABET[index as usize]));
-            } else {
-                out.push('=');
-            }
         }
     }
     out
@@ -68,22 +47,6 @@ pub(crate) fn new_trace_parent() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_equals_the_vectors_of_the_rfc() {
-        for (plain, encoded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(plain.as_bytes()), encoded);
-        }
-        assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");
-    }
 
     #[test]
     fn segment_has_no_character_that_a_path_would_read() {

@@ -5,7 +5,6 @@
 //! a request is judged by its shape, so that a mistake is found before anything stands on a topic. It
 //! never reads the command line, and prints nothing but progress.
 
-mod base64;
 mod check;
 pub mod decode;
 mod delivery;

@@ -9,6 +9,8 @@ use std::io::{self, Write};
 use std::pin::pin;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::fact::DeadLetter;
 use domain::time::Millis;
@@ -17,7 +19,6 @@ use runtime::ports::{ClusterError, Outgoing, Publish, Tail, TailFrom, Tailed};
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::base64::base64;
 use crate::decode::{DecodeError, Decoder};
 use crate::delivery::{Delivered, Delivery};
 use crate::progress::{EVERY, Progress};
@@ -349,14 +350,15 @@ fn original(record: &Tailed, letter: DeadLetter) -> Result<Outgoing, NoSuchTopic
 fn line(topic: Topic, record: &Tailed) -> Value {
     let raw = &record.record;
     let headers = raw.headers.iter();
-    let headers: Vec<_> = headers.map(|(name, value)| json!([name, base64(value)])).collect();
+    let headers: Vec<_> =
+        headers.map(|(name, value)| json!([name, STANDARD.encode(value)])).collect();
     json!({
         "topic": topic.name(),
         "partition": record.partition,
         "offset": raw.offset,
         "time": raw.time,
-        "key_base64": raw.key.as_deref().map(base64),
-        "value_base64": base64(&raw.value),
+        "key_base64": raw.key.as_deref().map(|key| STANDARD.encode(key)),
+        "value_base64": STANDARD.encode(&raw.value),
         "headers_base64": headers,
     })
 }

@@ -1,27 +1,6 @@
 //! The topics by the names that people type, and what may be done to each by hand.
 
-use domain::topic::{Kind, Topic};
-
-/// Every topic.
-const ALL: [Topic; 17] = [
-    Topic::Feed(Kind::Model),
-    Topic::Feed(Kind::Function),
-    Topic::Feed(Kind::Workflow),
-    Topic::Feed(Kind::Agent),
-    Topic::Log(Kind::Model),
-    Topic::Log(Kind::Function),
-    Topic::Log(Kind::Workflow),
-    Topic::Log(Kind::Agent),
-    Topic::State(Kind::Model),
-    Topic::State(Kind::Function),
-    Topic::State(Kind::Workflow),
-    Topic::State(Kind::Agent),
-    Topic::Results,
-    Topic::Stream,
-    Topic::ExecutionLog,
-    Topic::DeadLetters,
-    Topic::Definitions,
-];
+use domain::topic::Topic;
 
 /// Not a topic of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +10,7 @@ pub struct NoSuchTopic {
 }
 
 fn names() -> String {
-    ALL.map(Topic::name).join(", ")
+    Topic::ALL.map(Topic::name).join(", ")
 }
 
 /// The topic of that name, without the prefix.
@@ -39,7 +18,7 @@ fn names() -> String {
 /// # Errors
 /// [`NoSuchTopic`], with those there are.
 pub fn named(name: &str) -> Result<Topic, NoSuchTopic> {
-    let known = ALL.into_iter().find(|topic| topic.name() == name);
+    let known = Topic::ALL.into_iter().find(|topic| topic.name() == name);
     known.ok_or_else(|| NoSuchTopic { name: name.to_owned() })
 }
 
@@ -79,7 +58,7 @@ mod tests {
 
     #[test]
     fn every_topic_is_found_by_its_name() {
-        for topic in ALL {
+        for topic in Topic::ALL {
             assert_eq!(named(topic.name()), Ok(topic));
         }
         let refused = named("model-request").unwrap_err().to_string();
@@ -89,7 +68,7 @@ mod tests {
     #[test]
     fn logs_and_state_are_no_targets() {
         let refused: Vec<_> =
-            ALL.into_iter().filter(|topic| check_target(*topic).is_err()).collect();
+            Topic::ALL.into_iter().filter(|topic| check_target(*topic).is_err()).collect();
         assert_eq!(refused.len(), 8);
         for topic in refused {
             assert!(matches!(topic, Topic::Log(_) | Topic::State(_)), "{topic:?}");

@@ -3,6 +3,8 @@
 //! Text from outside is shown without control characters, so that a record can't drive the terminal. The
 //! definition of an API key is never shown.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use domain::catalogue::{DefinitionKind, DefinitionProposed};
 use domain::event::{Chunk, ExecutionEvent};
 use domain::fact::DeadLetter;
@@ -12,7 +14,6 @@ use runtime::ports::Tailed;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::base64::base64;
 use crate::moment;
 
 /// The longest text of a column, in characters.
@@ -194,7 +195,7 @@ impl View for DeadLetter {
     fn json(&self) -> String {
         let headers = self.headers.iter();
         let headers: Vec<Value> =
-            headers.map(|header| json!([header.name, base64(&header.value)])).collect();
+            headers.map(|header| json!([header.name, STANDARD.encode(&header.value)])).collect();
         json!({
             "id": self.id,
             "topic": self.topic,
@@ -205,8 +206,8 @@ impl View for DeadLetter {
             "message": self.message,
             "tenant": self.tenant,
             "key": self.execution(),
-            "key_base64": self.key.as_deref().map(base64),
-            "value_base64": base64(&self.value),
+            "key_base64": self.key.as_deref().map(|key| STANDARD.encode(key)),
+            "value_base64": STANDARD.encode(&self.value),
             "headers_base64": headers,
         })
         .to_string()

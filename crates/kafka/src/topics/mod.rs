@@ -6,30 +6,9 @@ pub mod plan;
 
 use std::collections::BTreeMap;
 
-use domain::topic::{Kind, Topic};
+use domain::topic::Topic;
 
 use crate::config::Settings;
-
-/// Every topic of ours.
-pub const ALL: [Topic; 17] = [
-    Topic::Feed(Kind::Model),
-    Topic::Feed(Kind::Function),
-    Topic::Feed(Kind::Workflow),
-    Topic::Feed(Kind::Agent),
-    Topic::Log(Kind::Model),
-    Topic::Log(Kind::Function),
-    Topic::Log(Kind::Workflow),
-    Topic::Log(Kind::Agent),
-    Topic::State(Kind::Model),
-    Topic::State(Kind::Function),
-    Topic::State(Kind::Workflow),
-    Topic::State(Kind::Agent),
-    Topic::Results,
-    Topic::Stream,
-    Topic::ExecutionLog,
-    Topic::DeadLetters,
-    Topic::Definitions,
-];
 
 /// The largest request that a topic takes: Kafka's own default, said aloud because the producers' limit of
 /// 1,000,000 bytes must stay below it.
@@ -74,7 +53,8 @@ pub struct Spec {
 /// What every topic must look like, with names as on this cluster.
 #[must_use]
 pub fn specs(settings: &Settings, layout: Layout) -> Vec<Spec> {
-    ALL.iter()
+    Topic::ALL
+        .iter()
         .map(|topic| Spec {
             topic: *topic,
             name: settings.topic(*topic),
@@ -112,7 +92,7 @@ pub(crate) struct Names(BTreeMap<Topic, String>);
 
 impl Names {
     pub(crate) fn of_settings(settings: &Settings) -> Self {
-        Self(ALL.iter().map(|topic| (*topic, settings.topic(*topic))).collect())
+        Self(Topic::ALL.iter().map(|topic| (*topic, settings.topic(*topic))).collect())
     }
 
     pub(crate) fn of(&self, topic: Topic) -> &str {
@@ -122,6 +102,8 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
+    use domain::topic::Kind;
+
     use super::*;
     use crate::Stack;
 
@@ -139,13 +121,17 @@ mod tests {
     fn every_topic_of_every_kind_is_listed_once() {
         for kind in Kind::ALL {
             for topic in [Topic::Feed(kind), Topic::Log(kind), Topic::State(kind)] {
-                assert_eq!(ALL.iter().filter(|listed| **listed == topic).count(), 1, "{topic:?}");
+                assert_eq!(
+                    Topic::ALL.iter().filter(|listed| **listed == topic).count(),
+                    1,
+                    "{topic:?}"
+                );
             }
         }
-        let mut names: Vec<&str> = ALL.iter().map(|topic| topic.name()).collect();
+        let mut names: Vec<&str> = Topic::ALL.iter().map(|topic| topic.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), ALL.len());
+        assert_eq!(names.len(), Topic::ALL.len());
     }
 
     #[test]

@@ -5,6 +5,8 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use domain::request::Operation;
 use serde_json::Value;
 
@@ -15,7 +17,6 @@ use crate::body::{JsonText, parse};
 use crate::docs::shapes::{EmbeddingsAnswer, EmbeddingsRequest};
 use crate::fault::{Fault, OpenAi};
 use crate::shape;
-use crate::text::base64;
 use crate::trace::Trace;
 
 /// Turns texts into vectors, as OpenAI does.
@@ -92,7 +93,7 @@ fn encode(answer: &str) -> Result<String, String> {
             #[allow(clippy::cast_possible_truncation, reason = "the format has 32 bits")]
             bytes.extend_from_slice(&(number as f32).to_le_bytes());
         }
-        item["embedding"] = base64(&bytes).into();
+        item["embedding"] = STANDARD.encode(&bytes).into();
     }
     Ok(answer.to_string())
 }

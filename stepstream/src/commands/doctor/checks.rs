@@ -81,7 +81,7 @@ async fn brokers_and_topics(config: &Config, findings: &mut Vec<Finding>) -> boo
         findings.push(Finding::bad("topics", detail, "run `stepstream topics apply`"));
         return create == 0;
     }
-    let count = kafka::topics::ALL.len();
+    let count = Topic::ALL.len();
     findings.push(match plan.notes.first() {
         None => Finding::good("topics", format!("all {count} are as they must be")),
         Some(note) => Finding::note("topics", note, "`stepstream topics plan` shows all of it"),
