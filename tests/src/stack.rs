@@ -72,7 +72,7 @@ const PROXIES: usize = 6;
 /// process that ask share the stack, which stops by itself when the process ends.
 ///
 /// # Panics
-/// When it doesn't start, or more than [`PROXIES`] ask.
+/// When it doesn't start, or more than six ask.
 pub async fn behind_proxy() -> (&'static Addresses, Proxy) {
     static STACK: OnceCell<(Addresses, Mutex<Vec<Proxy>>)> = OnceCell::const_new();
     let (addresses, proxies) = STACK
