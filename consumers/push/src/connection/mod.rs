@@ -472,6 +472,11 @@ impl Connection {
         let subscribed = write::subscribed(&name);
         let resumes = !matches!((&target, after), (Target::Filter(_), After::Now));
         let is_filter = matches!(target, Target::Filter(_));
+        // Text that it brings counts as sent: it has it still when it lags before any more came.
+        let text = match after {
+            After::Place { text, .. } => text,
+            After::Start | After::Now => None,
+        };
         let tag = self.begin(
             now,
             Subscription {
@@ -481,7 +486,7 @@ impl Connection {
                 following: Following::Over,
                 after,
                 event: None,
-                text: None,
+                text,
             },
             Item::About(subscribed),
         );
@@ -503,7 +508,7 @@ impl Connection {
                 (After::Start, Some(_)) => {
                     After::Place { event: Position::default(), text: subscription.text }
                 }
-                (After::Place { event, text }, sent) => After::Place { event, text: sent.or(text) },
+                (After::Place { event, .. }, text) => After::Place { event, text },
                 (after, _) => after,
             },
         };

@@ -135,6 +135,29 @@ fn store_that_is_away_stops_nobody_who_has_no_hole() {
 }
 
 #[test]
+fn text_that_a_client_brought_begins_anew_also_after_it_lagged() {
+    let mut world = World::new(false);
+    world.limits.queue_items = 3;
+    world.apply(Op::Cut);
+    // The first chunk of a try that is given up; the beginning of the next try is lost.
+    world.apply(Op::Lose);
+    world.apply(Op::Publish(3));
+    world.apply(Op::Read(3));
+    assert_eq!(world.client.text, "lost0 ");
+    world.apply(Op::Archive(3));
+    world.apply(Op::Publish(6));
+    world.apply(Op::Lose);
+    world.apply(Op::Cut);
+    // History alone fills the queue, so the next piece doesn't fit.
+    world.apply(Op::Answer);
+    world.apply(Op::Answer);
+    world.apply(Op::Lose);
+    world.finish();
+    assert!(world.client.lagged > 0);
+    world.check_whole();
+}
+
+#[test]
 fn nobody_elses_record_gets_through() {
     let mut world = World::new(false);
     let stolen = |number| {
