@@ -3,7 +3,7 @@
 //! It connects; it makes no topic and changes none.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use domain::time::Millis;
 use kafka::topics::Layout;
@@ -17,8 +17,7 @@ const SESSION_TIMEOUT: &str = "session.timeout.ms";
 
 /// The time on this machine's clock.
 pub(crate) fn now() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    SystemTime::now().into()
 }
 
 /// How the brokers are reached.

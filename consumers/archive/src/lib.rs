@@ -12,7 +12,7 @@ mod source;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use domain::time::Millis;
 use domain::topic::Topic;
@@ -143,8 +143,7 @@ pub(crate) async fn asked(stop: &mut watch::Receiver<Stop>) {
 
 /// The time on this machine's clock.
 pub(crate) fn now() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Millis(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
+    SystemTime::now().into()
 }
 
 #[cfg(test)]

@@ -204,22 +204,18 @@ impl<'a> Driver<'a> {
 
     /// Moves what waits at the hub, beginning with `fed`.
     fn take_in(&mut self, fed: Fed) {
-        let mut next = Some(fed);
         let now = self.now();
+        self.tell(now, fed);
         for _ in 0..BATCH {
-            match next {
-                Some(Fed::Record { tag, record }) => {
-                    self.connection.handle_record(now, tag, record);
-                }
-                Some(Fed::Interrupted) => self.connection.handle_interrupted(now),
-                None => return,
-            }
-            next = self.feed.try_next();
+            let Some(fed) = self.feed.try_next() else { return };
+            self.tell(now, fed);
         }
-        match next {
-            Some(Fed::Record { tag, record }) => self.connection.handle_record(now, tag, record),
-            Some(Fed::Interrupted) => self.connection.handle_interrupted(now),
-            None => {}
+    }
+
+    fn tell(&mut self, now: Now, fed: Fed) {
+        match fed {
+            Fed::Record { tag, record } => self.connection.handle_record(now, tag, record),
+            Fed::Interrupted => self.connection.handle_interrupted(now),
         }
     }
 

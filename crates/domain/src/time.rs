@@ -1,5 +1,7 @@
 //! Points in time as the log carries them. Nothing here reads a clock.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since the Unix epoch, UTC (Avro `timestamp-millis`).
@@ -8,6 +10,14 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(transparent)]
 pub struct Millis(pub i64);
+
+/// What a clock says, in milliseconds; times before 1970 count as its beginning.
+impl From<SystemTime> for Millis {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
 
 impl Millis {
     /// The point `ms` milliseconds later; saturates at the ends of the range.

@@ -114,12 +114,6 @@ impl<C: Borrow<Chunk>> Output<C> {
         Self { newest: Some(of), next: index.saturating_add(1), ..Self::default() }
     }
 
-    /// Whether chunks wait for an earlier one that is missing.
-    #[must_use]
-    pub fn has_hole(&self) -> bool {
-        !self.held.is_empty()
-    }
-
     /// Takes a chunk in; puts what can be passed on into `out`.
     pub fn offer(&mut self, chunk: C, out: &mut Vec<Piece<C>>) {
         let (of, index) = (Try::of(chunk.borrow()), chunk.borrow().index);

@@ -2,7 +2,7 @@
 //! so that tests decide all three. Durations are measured by tokio's clock, which tests can pause.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use domain::time::Millis;
 
@@ -22,8 +22,7 @@ pub struct SystemEnvironment;
 
 impl Environment for SystemEnvironment {
     fn now(&self) -> Millis {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        SystemTime::now().into()
     }
 
     /// The standard library seeds each `RandomState` differently; jitter needs no more than that.

@@ -153,28 +153,9 @@ impl<P: Processor> Context<'_, P> {
             number: sequence.number + 1,
             tenant: sequence.tenant.clone(),
         };
-        let event = ExecutionEvent {
-            execution_id: self.entity.to_string(),
-            kind: P::KIND,
-            tenant: sequence.tenant.clone(),
-            parent_id: body.parent_id,
-            generation: sequence.generation,
-            number: sequence.number,
-            event_type,
-            time: self.frame.now,
-            step: body.step,
-            attempt: body.attempt,
-            data: body.data,
-            error: body.error,
-            usage: body.usage,
-            cost: body.cost,
-        };
         let id = format!("{}/{}.{}", self.entity, sequence.generation, sequence.number);
-        let key = self.entity.to_string();
-        let tenant = sequence.tenant.clone();
-        self.overlay.put(self.key(Part::Sequence, ONLY), Stored::Sequence(sequence));
-        let trace = (body.trace_parent, body.below);
-        self.output(Topic::Results, id, key, Some(tenant), trace, &event)
+        self.overlay.put(self.key(Part::Sequence, ONLY), Stored::Sequence(sequence.clone()));
+        self.publish(id, sequence, event_type, body)
     }
 
     /// Tells a tenant that its request at `feed_offset` was refused because the id is another tenant's: its one
@@ -185,25 +166,39 @@ impl<P: Processor> Context<'_, P> {
         failure: Failure,
         feed_offset: i64,
     ) -> Result<(), StepError> {
+        let id = format!("{}/refused/{feed_offset}", self.entity);
+        let own = Sequence { generation: self.frame.generation, number: 1, tenant };
+        let body = EventBody { error: Some(failure), ..EventBody::default() };
+        self.publish(id, own, EventType::Failed, body)
+    }
+
+    /// Puts out the event of this number under the entity's id.
+    fn publish(
+        &mut self,
+        id: String,
+        Sequence { generation, number, tenant }: Sequence,
+        event_type: EventType,
+        body: EventBody,
+    ) -> Result<(), StepError> {
         let event = ExecutionEvent {
             execution_id: self.entity.to_string(),
             kind: P::KIND,
             tenant: tenant.clone(),
-            parent_id: None,
-            generation: self.frame.generation,
-            number: 1,
-            event_type: EventType::Failed,
+            parent_id: body.parent_id,
+            generation,
+            number,
+            event_type,
             time: self.frame.now,
-            step: None,
-            attempt: None,
-            data: None,
-            error: Some(failure),
-            usage: None,
-            cost: None,
+            step: body.step,
+            attempt: body.attempt,
+            data: body.data,
+            error: body.error,
+            usage: body.usage,
+            cost: body.cost,
         };
-        let id = format!("{}/refused/{feed_offset}", self.entity);
         let key = self.entity.to_string();
-        self.output(Topic::Results, id, key, Some(tenant), (None, None), &event)
+        let trace = (body.trace_parent, body.below);
+        self.output(Topic::Results, id, key, Some(tenant), trace, &event)
     }
 
     /// Answers whoever asked: into the log of the origin. A client gets an event instead.

@@ -29,7 +29,7 @@ use crate::App;
 use crate::auth::{Caller, See};
 use crate::executions::{find, id};
 use crate::fault::{Fault, Problem};
-use crate::openai::chat::KEEP_ALIVE;
+use crate::openai::telling::KEEP_ALIVE;
 use crate::view::{DeltaView, EventView, Events};
 
 /// When the store is first asked for what may have been missed; doubled up to [`ASK_AT_MOST`].

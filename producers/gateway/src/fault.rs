@@ -15,6 +15,13 @@ use serde_json::{Map, Value, json};
 /// The execution that an answer is about, also where the body is somebody else's shape.
 pub(crate) const EXECUTION_ID: HeaderName = HeaderName::from_static("x-execution-id");
 
+/// Names the execution that an answer is about, in its header.
+pub(crate) fn name_execution(response: &mut Response, execution: &str) {
+    if let Ok(id) = HeaderValue::from_str(execution) {
+        response.headers_mut().insert(EXECUTION_ID, id);
+    }
+}
+
 /// OpenAI's SDKs obey it: without it they would send 408, 409, 429 and 5xx again by themselves.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
@@ -198,15 +205,15 @@ impl Fault {
 
     /// The headers that both forms have.
     fn decorate(&self, mut response: Response) -> Response {
+        if let Some(execution) = self.execution() {
+            name_execution(&mut response, execution);
+        }
         let headers = response.headers_mut();
         let again = match self.again() {
             Again::Yes => "true",
             Again::No => "false",
         };
         headers.insert(SHOULD_RETRY, HeaderValue::from_static(again));
-        if let Some(id) = self.execution().and_then(|id| HeaderValue::from_str(id).ok()) {
-            headers.insert(EXECUTION_ID, id);
-        }
         match self {
             Self::Unauthenticated(_) => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

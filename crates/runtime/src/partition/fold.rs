@@ -434,13 +434,22 @@ fn end_with_failure<P: Processor>(
 ) -> Result<(), StepError> {
     let body = EventBody { error: Some(failure.clone()), ..EventBody::default() };
     context.event(EventType::Failed, body)?;
+    log_failure(context, failure, row_type, tenant);
+    context.finish();
+    Ok(())
+}
+
+fn log_failure<P: Processor>(
+    context: &mut Context<'_, P>,
+    failure: &Failure,
+    row_type: &str,
+    tenant: &str,
+) {
     let mut row = ExecutionLogRecord::new(row_type, P::KIND, context.entity(), tenant);
     row.status = Some(Terminal::Failed.as_str().into());
     row.error_code = Some(failure.code.clone());
     row.error_class = Some(failure.class.as_str().into());
     context.log(row);
-    context.finish();
-    Ok(())
 }
 
 /// The id is another tenant's: its execution isn't touched, and whoever asked hears of it.
@@ -452,11 +461,7 @@ fn refuse_taken<P: Processor>(
     let failure = Failure::new(ErrorClass::Invalid, "id_taken", "the id is in use; choose another")
         .from_source("admission");
     let Subject { request_id, tenant, origin, .. } = subject;
-    let mut row = ExecutionLogRecord::new("execution.rejected", P::KIND, context.entity(), &tenant);
-    row.status = Some(Terminal::Failed.as_str().into());
-    row.error_code = Some(failure.code.clone());
-    row.error_class = Some(failure.class.as_str().into());
-    context.log(row);
+    log_failure(context, &failure, "execution.rejected", &tenant);
     if let Some(origin) = origin {
         let answer = failed_answer(request_id, origin, failure.clone());
         context.answer_for(tenant.clone(), answer, None)?;

@@ -23,7 +23,7 @@ mod tests;
 mod write;
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use domain::event::{ExecutionEvent, Position};
@@ -342,6 +342,5 @@ impl From<Consistency> for scylla::statement::Consistency {
 
 /// The time on this machine's clock. Only how long something lives depends on it, never what stands.
 fn now() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    SystemTime::now().into()
 }

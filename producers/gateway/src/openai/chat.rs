@@ -1,38 +1,28 @@
 //! `POST /v1/chat/completions`, in one piece or as a stream.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue};
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::response::sse::Event;
 use domain::request::Operation;
-use futures_util::stream;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::assembly::{Assembly, Head};
-use super::sent::Diverged;
-use super::{intent, whole};
+use super::telling::{Flow, Teller, Telling};
+use super::{diverged, intent, whole};
+use crate::App;
 use crate::auth::{Caller, Start};
 use crate::body::{JsonText, parse};
 use crate::call::{Call, Ended, News};
 use crate::docs::shapes::{ChatAnswer, ChatRequest};
-use crate::fault::{EXECUTION_ID, Fault, OpenAi};
+use crate::fault::{Fault, OpenAi};
 use crate::publish::now;
 use crate::shape::{self, Output, UsageChunk};
 use crate::trace::Trace;
-use crate::{App, metrics as names};
-
-/// How long the head of a stream waits for its first token. Until then a failure is answered with its own
-/// status; after that the client is told that it is connected, and hears of a failure in the stream.
-pub(crate) const HEAD_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How often a silent stream says that it lives: below the idle time of common proxies.
-pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Asks a model, as OpenAI does.
 ///
@@ -80,106 +70,60 @@ pub(crate) async fn create(
     Ok(response)
 }
 
-/// Answers with a stream, once there is something to send or [`HEAD_PATIENCE`] has passed.
+/// Answers with a stream, once there is something to send or the head has waited long enough.
 async fn stream(
-    mut call: Call,
+    call: Call,
     model: String,
     usage: UsageChunk,
     deadline: Instant,
 ) -> Result<Response, Fault> {
     let head = Head { id: format!("chatcmpl-{}", call.id()), model, created: now().0 / 1000 };
-    let id = HeaderValue::from_str(call.id()).ok();
-    let mut assembly = Assembly::new(head, usage);
-    let patience = Instant::now() + HEAD_PATIENCE;
-    let mut ready = VecDeque::new();
-    let mut state = Flow::Open;
-    while ready.is_empty() && state == Flow::Open {
-        let Some(news) = call.news_within(patience, deadline).await? else { break };
-        state = take(news, &mut assembly, call.id(), &mut ready)?;
-    }
-    let stream = Stream { call, assembly, ready, state, deadline };
-    let frames = stream::unfold(stream, |mut stream| async move {
-        let frame = stream.next().await?;
-        Some((Ok::<_, Infallible>(frame), stream))
-    });
-    let mut response =
-        Sse::new(frames).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
-    if let Some(id) = id {
-        response.headers_mut().insert(EXECUTION_ID, id);
-    }
-    Ok(response)
+    let assembly = Assembly::new(head, usage);
+    let mut telling = Telling::new(call, assembly, VecDeque::new(), deadline);
+    telling.head(|_, _| Ok(())).await?;
+    Ok(telling.into_response())
 }
 
-/// Whether more will come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flow {
-    Open,
-    Over,
-}
+impl Teller for Assembly {
+    type Piece = String;
 
-struct Stream {
-    call: Call,
-    assembly: Assembly,
-    ready: VecDeque<String>,
-    state: Flow,
-    deadline: Instant,
-}
-
-impl Stream {
-    async fn next(&mut self) -> Option<Event> {
-        loop {
-            if let Some(data) = self.ready.pop_front() {
-                return Some(Event::default().data(data));
+    /// An error before anything was sent becomes the answer's status, later the last data of the stream.
+    fn take(
+        &mut self,
+        news: News,
+        execution: &str,
+        ready: &mut VecDeque<String>,
+    ) -> Result<Flow, Fault> {
+        match news {
+            News::Chunk(chunk) => {
+                let chunks = self.chunk(&chunk).map_err(|why| diverged(execution, why))?;
+                ready.extend(chunks.iter().map(Value::to_string));
+                Ok(Flow::Open)
             }
-            if self.state == Flow::Over {
-                return None;
+            News::Restart => {
+                self.restart();
+                Ok(Flow::Open)
             }
-            let news = self.call.news_before(self.deadline).await;
-            let taken = news
-                .and_then(|news| take(news, &mut self.assembly, self.call.id(), &mut self.ready));
-            self.state = match taken {
-                Ok(state) => state,
-                Err(fault) => {
-                    if matches!(fault, Fault::Diverged { .. }) {
-                        self.call.leave().await;
-                    }
-                    self.ready.push_back(fault.openai_json().to_string());
-                    Flow::Over
-                }
-            };
+            News::Ended(ended) => {
+                let answer = answer(*ended, execution)?;
+                let chunks = self.finish(&answer).map_err(|why| diverged(execution, why))?;
+                ready.extend(chunks.iter().map(Value::to_string));
+                ready.push_back("[DONE]".into());
+                Ok(Flow::Over)
+            }
         }
     }
-}
 
-/// Turns news into data of the stream. An error before anything was sent becomes the answer's status,
-/// later the last data of the stream.
-fn take(
-    news: News,
-    assembly: &mut Assembly,
-    execution: &str,
-    ready: &mut VecDeque<String>,
-) -> Result<Flow, Fault> {
-    let diverged = |why: Diverged| {
-        ::metrics::counter!(names::DIVERGED).increment(1);
-        Fault::Diverged { execution: execution.to_owned(), why: why.to_string() }
-    };
-    match news {
-        News::Chunk(chunk) => {
-            let chunks = assembly.chunk(&chunk).map_err(diverged)?;
-            ready.extend(chunks.iter().map(Value::to_string));
-            Ok(Flow::Open)
-        }
-        News::Restart => {
-            assembly.restart();
-            Ok(Flow::Open)
-        }
-        News::Ended(ended) => {
-            let answer = answer(*ended, execution)?;
-            let chunks = assembly.finish(&answer).map_err(diverged)?;
-            ready.extend(chunks.iter().map(Value::to_string));
-            ready.push_back("[DONE]".into());
-            Ok(Flow::Over)
-        }
+    fn farewell(&mut self, fault: &Fault, _: &str) -> String {
+        fault.openai_json().to_string()
+    }
+
+    fn goes_on(fault: &Fault) -> bool {
+        matches!(fault, Fault::Diverged { .. })
+    }
+
+    fn frame(piece: &String) -> Event {
+        Event::default().data(piece)
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod models;
 pub(crate) mod rerank;
 pub(crate) mod responses;
 mod sent;
+pub(crate) mod telling;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
@@ -18,13 +19,14 @@ use domain::request::{ModelRequest, Operation};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::App;
+use self::sent::Diverged;
 use crate::call::Call;
-use crate::fault::{EXECUTION_ID, Fault};
+use crate::fault::{Fault, name_execution};
 use crate::publish::new_id;
 use crate::shape::{Output, Shape};
 use crate::start::{self, Findable, Intent, Note, Novelty, Orphan, Standing};
 use crate::trace::Trace;
+use crate::{App, metrics as names};
 
 /// A model request of this tenant, and whether it may be a repetition. `asked` is what the client sent.
 pub(crate) fn intent(
@@ -96,13 +98,17 @@ impl Whole {
     }
 }
 
+/// What was sent of this execution differs from what is said now.
+fn diverged(execution: &str, why: Diverged) -> Fault {
+    ::metrics::counter!(names::DIVERGED).increment(1);
+    Fault::Diverged { execution: execution.to_owned(), why: why.to_string() }
+}
+
 /// A provider's JSON as an answer, with the execution's id beside it.
 fn verbatim(answer: String, execution: &str) -> Response {
     let mut response = answer.into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Ok(id) = HeaderValue::from_str(execution) {
-        headers.insert(EXECUTION_ID, id);
-    }
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    name_execution(&mut response, execution);
     response
 }

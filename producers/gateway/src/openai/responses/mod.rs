@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use domain::answer::{ErrorClass, Failure};
@@ -32,14 +32,14 @@ use utoipa::IntoParams;
 use self::events::Assembly;
 use self::input::{Asked, Delivery, Keep};
 use self::memo::{Ground, Memo};
-use super::{known_model, named};
+use super::{diverged, known_model, named};
 use crate::App;
 use crate::auth::{Caller, See, Start, Steer};
 use crate::body::{JsonText, check_depth, parse};
 use crate::call::{Call, Ended};
 use crate::docs::shapes::{OpenAiError, ResponseDeleted, ResponseObject, ResponseRequest};
 use crate::executions::find;
-use crate::fault::{EXECUTION_ID, Fault, OpenAi};
+use crate::fault::{Fault, OpenAi, name_execution};
 use crate::publish::{new_id, now};
 use crate::shape;
 use crate::start::{Findable, Note, Orphan, idempotency_key};
@@ -367,13 +367,11 @@ fn last(ended: Ended, assembly: &mut Assembly, id: &str) -> Result<Vec<Value>, F
         }
     }
     let answer = super::chat::answer(ended, id)?;
-    assembly.finish(&answer).map_err(|why| stream::diverged(id, &why))
+    assembly.finish(&answer).map_err(|why| diverged(id, why))
 }
 
 fn shown(execution: &str, response: Value) -> Response {
     let mut response = Json(response).into_response();
-    if let Ok(id) = HeaderValue::from_str(execution) {
-        response.headers_mut().insert(EXECUTION_ID, id);
-    }
+    name_execution(&mut response, execution);
     response
 }

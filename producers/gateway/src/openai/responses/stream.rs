@@ -1,13 +1,10 @@
-//! The driver of a response's stream: news in, server-sent events out. It decides nothing about numbers or
-//! text; that is `events`.
+//! How a response is told as a stream of typed events. It decides nothing about numbers or text; that is
+//! `events`.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 
-use axum::http::HeaderValue;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse as _, Response};
-use futures_util::stream;
+use axum::response::Response;
+use axum::response::sse::Event;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -16,118 +13,74 @@ use super::last;
 use super::memo::Ground;
 use super::object::id_of;
 use crate::call::{Call, News};
-use crate::fault::{EXECUTION_ID, Fault};
-use crate::metrics as names;
-use crate::openai::chat::{Flow, HEAD_PATIENCE, KEEP_ALIVE};
-use crate::openai::sent::Diverged;
-
-/// What was sent differs from what is said now.
-pub(super) fn diverged(execution: &str, why: &Diverged) -> Fault {
-    ::metrics::counter!(names::DIVERGED).increment(1);
-    Fault::Diverged { execution: execution.to_owned(), why: why.to_string() }
-}
+use crate::fault::Fault;
+use crate::openai::diverged;
+use crate::openai::telling::{Flow, Teller, Telling};
 
 /// Answers with a stream. A client that waits gets the head when there is something to send, so that an
 /// early failure has its own status.
 pub(super) async fn start(
-    mut call: Call,
+    call: Call,
     mut assembly: Assembly,
     deadline: Instant,
     ground: Ground,
 ) -> Result<Response, Fault> {
-    let id = HeaderValue::from_str(call.id()).ok();
-    let mut ready: VecDeque<Value> = assembly.begin().into();
-    let mut state = Flow::Open;
+    let begun = assembly.begin().into();
+    let mut telling = Telling::new(call, assembly, begun, deadline);
     if ground == Ground::Fore {
-        let patience = Instant::now() + HEAD_PATIENCE;
-        let begun = ready.len();
-        while ready.len() == begun && state == Flow::Open {
-            let Some(news) = call.news_within(patience, deadline).await? else { break };
-            if let News::Ended(ended) = &news {
-                ended.as_ref().clone().into_output(call.id())?;
-            }
-            state = take(news, &mut assembly, call.id(), &mut ready)?;
-        }
+        let failed = |news: &News, execution: &str| match news {
+            News::Ended(ended) => ended.as_ref().clone().into_output(execution).map(drop),
+            News::Chunk(_) | News::Restart => Ok(()),
+        };
+        telling.head(failed).await?;
     }
-    let stream = Stream { call, assembly, ready, state, deadline };
-    let frames = stream::unfold(stream, |mut stream| async move {
-        let event = stream.next().await?;
-        let name = event["type"].as_str().unwrap_or_default().to_owned();
-        let frame = Event::default().event(name).data(event.to_string());
-        Some((Ok::<_, Infallible>(frame), stream))
-    });
-    let mut response =
-        Sse::new(frames).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
-    if let Some(id) = id {
-        response.headers_mut().insert(EXECUTION_ID, id);
-    }
-    Ok(response)
+    Ok(telling.into_response())
 }
 
-struct Stream {
-    call: Call,
-    assembly: Assembly,
-    ready: VecDeque<Value>,
-    state: Flow,
-    deadline: Instant,
-}
+impl Teller for Assembly {
+    type Piece = Value;
 
-impl Stream {
-    async fn next(&mut self) -> Option<Value> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Some(event);
+    fn take(
+        &mut self,
+        news: News,
+        execution: &str,
+        ready: &mut VecDeque<Value>,
+    ) -> Result<Flow, Fault> {
+        match news {
+            News::Chunk(chunk) => {
+                ready.extend(self.chunk(&chunk).map_err(|why| diverged(execution, why))?);
+                Ok(Flow::Open)
             }
-            if self.state == Flow::Over {
-                return None;
+            News::Restart => {
+                self.restart();
+                Ok(Flow::Open)
             }
-            let news = self.call.news_before(self.deadline).await;
-            let taken = news
-                .and_then(|news| take(news, &mut self.assembly, self.call.id(), &mut self.ready));
-            self.state = match taken {
-                Ok(state) => state,
-                Err(fault) => {
-                    self.call.leave().await;
-                    let error = self.farewell(&fault);
-                    self.ready.push_back(error);
-                    Flow::Over
-                }
-            };
+            News::Ended(ended) => {
+                ready.extend(last(*ended, self, execution)?);
+                Ok(Flow::Over)
+            }
         }
     }
 
     /// Why the stream ends before the response does, and where it goes on.
-    fn farewell(&mut self, fault: &Fault) -> Value {
-        let id = id_of(self.call.id());
+    fn farewell(&mut self, fault: &Fault, execution: &str) -> Value {
         let message = match fault {
             Fault::Waiting { .. } | Fault::Restarting { .. } => format!(
-                "the work goes on; resume with GET /v1/responses/{id}?stream=true&starting_after={}",
-                self.assembly.last()
+                "the work goes on; resume with GET /v1/responses/{}?stream=true&starting_after={}",
+                id_of(execution),
+                self.last()
             ),
             fault => fault.message(),
         };
-        self.assembly.error(fault.code(), &message)
+        self.error(fault.code(), &message)
     }
-}
 
-fn take(
-    news: News,
-    assembly: &mut Assembly,
-    execution: &str,
-    ready: &mut VecDeque<Value>,
-) -> Result<Flow, Fault> {
-    match news {
-        News::Chunk(chunk) => {
-            ready.extend(assembly.chunk(&chunk).map_err(|why| diverged(execution, &why))?);
-            Ok(Flow::Open)
-        }
-        News::Restart => {
-            assembly.restart();
-            Ok(Flow::Open)
-        }
-        News::Ended(ended) => {
-            ready.extend(last(*ended, assembly, execution)?);
-            Ok(Flow::Over)
-        }
+    fn goes_on(_: &Fault) -> bool {
+        true
+    }
+
+    fn frame(piece: &Value) -> Event {
+        let name = piece["type"].as_str().unwrap_or_default();
+        Event::default().event(name).data(piece.to_string())
     }
 }
