@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use stepstream_tests::process::Signal;
 use stepstream_tests::proxy::Api;
-use stepstream_tests::stack;
+use stepstream_tests::stack::{self, Own, Part};
 use stepstream_tests::wait::{PATIENCE, until};
 
 use crate::cluster::Cluster;
@@ -83,4 +83,30 @@ async fn responses_that_never_come_lose_and_double_nothing() {
     }
     cluster.all_ended_once(&ids, &finished, 0).await;
     assert!(worker.alarms("restored").await > 0, "an end without a response is no known end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transaction_whose_end_a_restarted_broker_has_lost_is_ended_by_the_next_owner() {
+    let (stack, proxy) = Own::start_behind_proxy().await;
+    let mut cluster = Cluster::through(proxy.address(), stack.addresses()).await;
+    let worker = cluster.worker("worker", 4).await;
+    let mut ids = cluster.publish(20).await;
+    let finished = cluster.in_the_middle(&ids).await;
+    proxy.hold(Api::EndTxn, ALL);
+    ids.extend(cluster.publish(20).await);
+    until("ends are held", PATIENCE, async || (proxy.held(Api::EndTxn) == 4).then_some(())).await;
+    stack.kill(Part::Broker);
+    let killed = Instant::now();
+    until("the transactions are too old", PATIENCE, async || {
+        (killed.elapsed() > TRANSACTION_TIMEOUT).then_some(())
+    })
+    .await;
+    proxy.discard();
+    // For as long as it takes its former self for alive (broker.session.timeout.ms, 9 s), it leads nothing; but
+    // it aborts what is too old, and sends no markers to where there is no leader.
+    stack.start_again().await;
+    ids.extend(cluster.publish(20).await);
+    cluster.all_ended_once(&ids, &finished, 1).await;
+    let log = worker.process.log();
+    assert!(log.contains("the broker has lost the end of a transaction"), "it lost none:\n{log}");
 }
