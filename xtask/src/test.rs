@@ -53,7 +53,7 @@ fn everything(report: &mut Report, counts: &mut Counts) -> Result<()> {
     let Some(tools) = tools else { bail!("nothing else was run, since setup failed") };
     check::steps(report);
     let mut stack = None;
-    report.step("real broker and registry", || {
+    report.step("real broker, registry and store", || {
         stack = Some(Temporary::start()?);
         Ok(())
     });
@@ -67,7 +67,7 @@ fn everything(report: &mut Report, counts: &mut Counts) -> Result<()> {
         command.env(NODE_MODULES, &tools.node_modules);
         run_tests(&mut command, counts, &mut io::stdout())
     });
-    report.step("stop the real broker and registry", move || {
+    report.step("stop the real broker, registry and store", move || {
         drop(stack);
         Ok(())
     });
