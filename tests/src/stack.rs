@@ -1,7 +1,8 @@
 //! What the program runs on: its own embedded broker, registry and store, or a real one of each.
 
+use std::collections::BTreeMap;
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use crate::proxy::{Proxy, Unconnected};
 use crate::root;
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, until};
 
 /// The environment variable with the addresses of a real stack: the line that `infra/local/up --output
 /// json` prints.
@@ -204,6 +205,43 @@ impl Own {
         }
     }
 
+    /// What the broker's coordinator of transactions knows, as soon as nothing was written to it for a second.
+    ///
+    /// # Panics
+    /// When it never rests.
+    pub async fn transactions(&self) -> Transactions {
+        let mut last: Option<(Instant, Transactions)> = None;
+        until("no transaction is open", PATIENCE, async || {
+            let now = Transactions::read(self.folder.path());
+            let since = match &last {
+                Some((since, before)) if *before == now => *since,
+                _ => Instant::now(),
+            };
+            last = Some((since, now));
+            (since.elapsed() > Duration::from_secs(1)).then_some(())
+        })
+        .await;
+        last.map(|(_, transactions)| transactions).expect("it was read")
+    }
+
+    /// Lets the killed broker's coordinator know only what it knew then.
+    ///
+    /// # Panics
+    /// When its files can't be written.
+    pub fn forget_since(&self, then: &Transactions) {
+        for (path, content) in &then.0 {
+            let partition = path.parent().expect("a log lies in its partition's folder");
+            for file in std::fs::read_dir(partition).expect("the partition is there") {
+                let file = file.expect("a file").path();
+                // What it keeps beside a log, it makes anew.
+                if file.extension().is_some_and(|extension| extension != "metadata") {
+                    std::fs::remove_file(file).expect("our own file");
+                }
+            }
+            std::fs::write(path, content).expect("our own file");
+        }
+    }
+
     /// Starts what was killed, where it was, with the data that it had.
     ///
     /// # Panics
@@ -219,6 +257,22 @@ impl Own {
         for (proxy, behind) in self.proxies.iter().zip(behind(&ready)) {
             proxy.point_to(behind);
         }
+    }
+}
+
+/// The logs of `__transaction_state`: what a broker's coordinator of transactions knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transactions(BTreeMap<PathBuf, Vec<u8>>);
+
+impl Transactions {
+    fn read(stack: &Path) -> Self {
+        let topics = std::fs::read_dir(stack.join("kafka/data")).expect("the broker's data");
+        let partitions = topics.map(|entry| entry.expect("a folder").path()).filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("__transaction_state-"))
+        });
+        let logs = partitions.map(|partition| partition.join("00000000000000000000.log"));
+        Self(logs.map(|log| (log.clone(), std::fs::read(log).expect("a log"))).collect())
     }
 }
 

@@ -90,20 +90,17 @@ async fn transaction_whose_end_a_restarted_broker_has_lost_is_ended_by_the_next_
     let (stack, proxy) = Own::start_behind_proxy().await;
     let mut cluster = Cluster::through(proxy.address(), stack.addresses()).await;
     let worker = cluster.worker("worker", 4).await;
+    let then = stack.transactions().await;
     let mut ids = cluster.publish(20).await;
     let finished = cluster.in_the_middle(&ids).await;
     proxy.hold(Api::EndTxn, ALL);
     ids.extend(cluster.publish(20).await);
     until("ends are held", PATIENCE, async || (proxy.held(Api::EndTxn) == 4).then_some(())).await;
     stack.kill(Part::Broker);
-    let killed = Instant::now();
-    until("the transactions are too old", PATIENCE, async || {
-        (killed.elapsed() > TRANSACTION_TIMEOUT).then_some(())
-    })
-    .await;
     proxy.discard();
-    // For as long as it takes its former self for alive (broker.session.timeout.ms, 9 s), it leads nothing; but
-    // it aborts what is too old, and sends no markers to where there is no leader.
+    // What KAFKA-20734 comes to, without the luck that it takes: the records of a transaction stand in their
+    // partition, and the coordinator takes it for ended.
+    stack.forget_since(&then);
     stack.start_again().await;
     ids.extend(cluster.publish(20).await);
     cluster.all_ended_once(&ids, &finished, 1).await;
