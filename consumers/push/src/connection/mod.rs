@@ -174,7 +174,8 @@ struct Subscription {
 pub struct Connection {
     limits: Limits,
     phase: Phase,
-    subscriptions: BTreeMap<u64, Subscription>,
+    /// Boxed, since a tree makes room for eleven at once and most sockets have one.
+    subscriptions: BTreeMap<u64, Box<Subscription>>,
     names: HashMap<String, u64>,
     last_tag: u64,
     outbox: Outbox,
@@ -367,7 +368,12 @@ impl Connection {
 
     /// What to do next.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        if self.effects.is_empty() {
+            // An idle socket has none for seconds on end.
+            self.effects = VecDeque::new();
+        }
+        effect
     }
 
     /// The next message for a socket that can take one. Asked for without one, everything was taken.
@@ -479,7 +485,7 @@ impl Connection {
         };
         let tag = self.begin(
             now,
-            Subscription {
+            Box::new(Subscription {
                 name,
                 quoted,
                 target,
@@ -487,7 +493,7 @@ impl Connection {
                 after,
                 event: None,
                 text,
-            },
+            }),
             Item::About(subscribed),
         );
         if is_filter && resumes {
@@ -497,7 +503,7 @@ impl Connection {
     }
 
     /// Begins, or begins again, from what the client has.
-    fn begin(&mut self, now: Now, mut subscription: Subscription, first: Item) -> u64 {
+    fn begin(&mut self, now: Now, mut subscription: Box<Subscription>, first: Item) -> u64 {
         self.last_tag += 1;
         let tag = self.last_tag;
         self.names.insert(subscription.name.clone(), tag);
