@@ -16,7 +16,7 @@ use runtime::processor::{
 use schemas::Ids;
 use service::telemetry::Tracer;
 
-use crate::chunks::{Chunks, Silent};
+use crate::chunks::Chunks;
 use crate::models::{Models, Unfit};
 use crate::spans::CallSpans;
 use crate::{admission, metrics, spans, step};
@@ -61,10 +61,11 @@ impl Inference {
         if let Some(version) = version {
             self.models.arrival(&request.tenant, &request.model, *version).await?;
         }
-        if !request.stream {
-            return self.caller.call(request, *version, &mut spans.around(&mut Silent)).await;
-        }
         let chunks = Chunks::new(&self.ids, &*self.deltas, call, running);
+        if !request.stream {
+            let mut sink = chunks.places();
+            return self.caller.call(request, *version, &mut spans.around(&mut sink)).await;
+        }
         let mut sink = chunks.sink();
         let mut sink = spans.around(&mut sink);
         let result = tokio::select! {

@@ -571,6 +571,12 @@ impl Connection {
                     Item::Event(event)
                 }
                 Out::Text(chunk) => Item::Text(chunk),
+                Out::Place(chunk) => {
+                    if self.outbox.put_place(tag, chunk) == Put::Taken {
+                        self.waiting_since.get_or_insert(now);
+                    }
+                    continue;
+                }
                 Out::TextReset(json) => Item::TextReset(json),
                 Out::Reset(reason) => {
                     // A place from before isn't one of those that come.
