@@ -3,18 +3,31 @@
 //! Open loop, latency from the intended time, and a gate: a run in which a record is lost or comes twice
 //! doesn't count, and the program says so by its exit code. It asserts no speed; that is for people.
 
+mod archive;
+mod asks;
+mod cassandra;
 mod client;
 mod codec;
+mod facts;
+mod fan_out;
 mod flight;
+mod gateway;
+mod highest;
 mod hops;
 mod lane;
+mod litellm;
 mod models;
+mod operator;
 mod peers;
 mod platform;
 mod product;
+mod push_role;
+mod rebuild;
 mod relay;
 mod report;
 mod restart;
+mod socket;
+mod sockets;
 mod stack;
 mod tokens;
 mod usage;
@@ -56,6 +69,9 @@ struct Cli {
     /// instructions with callgrind.
     #[arg(long, value_name = "N")]
     once: Option<u64>,
+    /// `archive` and `rebuild` only: records in `results` and `execution-log`. Default: 60,000; 1,000,000
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(6..=100_000_000))]
+    records: Option<u64>,
     /// `worker` only: the topics' prefix.
     #[arg(long, hide = true, default_value = "")]
     prefix: String,
@@ -87,6 +103,16 @@ enum Bench {
     Tokens,
     /// Memory of idle processes.
     Memory,
+    /// Memory of ten thousand idle sockets.
+    Sockets,
+    /// From a topic to a thousand sockets.
+    FanOut,
+    /// Chat completions through the gateway, beside LiteLLM.
+    Gateway,
+    /// `results` and `execution-log` into Cassandra, beside raw inserts.
+    Archive,
+    /// The projection from the topics alone.
+    Rebuild,
     /// A worker process of one of the others.
     #[value(hide = true)]
     Worker,
@@ -141,6 +167,11 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         Bench::Restart => restart::run,
         Bench::Tokens => tokens::run,
         Bench::Memory => product::memory,
+        Bench::Sockets => sockets::run,
+        Bench::FanOut => fan_out::run,
+        Bench::Gateway => gateway::run,
+        Bench::Archive => return told(&cli, &archive::run(&stack, cli.records)?),
+        Bench::Rebuild => return told(&cli, &rebuild::run(&stack, cli.records)?),
         Bench::Worker | Bench::Codec => {
             let place = worker::Place { prefix: cli.prefix, model_url: cli.model_url };
             worker::run(&stack, &place)?;

@@ -71,7 +71,7 @@ impl Drop for Dev {
 }
 
 /// The product beside our own program.
-fn program() -> anyhow::Result<PathBuf> {
+pub(crate) fn program() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("looking for our own program")?;
     let program = own.with_file_name("stepstream");
     if !program.is_file() {

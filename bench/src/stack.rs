@@ -90,7 +90,7 @@ impl Drop for Stack {
 }
 
 /// `infra/local`, from the working directory upwards.
-fn scripts() -> anyhow::Result<PathBuf> {
+pub(crate) fn scripts() -> anyhow::Result<PathBuf> {
     let here = std::env::current_dir().context("looking for infra/local")?;
     here.ancestors()
         .map(|place| place.join(Path::new("infra/local")))
