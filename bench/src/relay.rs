@@ -132,6 +132,7 @@ fn answer_to(id: Id, hops: i32, text: String) -> Answer {
         failure: None,
         usage: None,
         cost: None,
+        output_claim: None,
     }
 }
 

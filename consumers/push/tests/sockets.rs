@@ -211,6 +211,7 @@ fn event(tenant: &str, id: &str, number: i64, event_type: EventType) -> Executio
         error: None,
         usage: None,
         cost: None,
+        data_claim: None,
     }
 }
 

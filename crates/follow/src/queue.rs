@@ -155,6 +155,7 @@ mod tests {
             error: None,
             usage: None,
             cost: None,
+            data_claim: None,
         }
     }
 

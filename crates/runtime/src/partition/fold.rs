@@ -479,6 +479,7 @@ fn failed_answer(request_id: String, origin: domain::request::Origin, failure: F
         failure: Some(failure),
         usage: None,
         cost: None::<Cost>,
+        output_claim: None,
     }
 }
 

@@ -130,6 +130,7 @@ fn expected(
         output: ended
             .filter(|event| event.event_type == EventType::Succeeded)
             .and_then(|event| event.data.clone()),
+        output_claim: None,
         error: ended.and_then(|event| event.error.clone()),
         usage: ended.and_then(|event| event.usage),
         cost: ended.and_then(|event| event.cost.clone()),
@@ -202,5 +203,6 @@ pub(crate) fn event(
         error: failed.then(|| Failure::new(ErrorClass::Timeout, "late", "took too long")),
         usage: terminal.then(|| Usage { output_tokens: tokens, ..Usage::default() }),
         cost: terminal.then(|| Cost { micros: tokens, currency: "USD".into() }),
+        data_claim: None,
     }
 }

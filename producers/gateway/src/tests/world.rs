@@ -324,5 +324,6 @@ pub(crate) fn event(id: &str, number: i64, event_type: EventType) -> ExecutionEv
         error: None,
         usage: None,
         cost: None,
+        data_claim: None,
     }
 }

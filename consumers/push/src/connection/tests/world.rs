@@ -52,6 +52,7 @@ pub(super) fn event(generation: i32, number: i64, event_type: EventType) -> Exec
         error: None,
         usage: None,
         cost: None,
+        data_claim: None,
     }
 }
 
