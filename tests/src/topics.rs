@@ -123,8 +123,15 @@ impl Client {
         let tail = tokio::task::spawn_blocking(move || cluster.tail(topic, TailFrom::Earliest));
         let mut tail = tail.await.expect("a reader").expect("a topic");
         let mut longest = 0;
-        while !tail.caught_up() {
-            let Ok(records) = tokio::time::timeout(PATIENCE, tail.next()).await else { break };
+        loop {
+            // Only who reads on learns that there is no more.
+            let Ok(records) = tokio::time::timeout(Duration::from_secs(1), tail.next()).await
+            else {
+                match tail.caught_up() {
+                    true => break,
+                    false => continue,
+                }
+            };
             let records = records.expect("the topic can be read").into_iter();
             let ours = records.map(|tailed| tailed.record).filter(|record| {
                 record.key.as_ref().is_some_and(|found| found.starts_with(key.as_bytes()))

@@ -126,7 +126,9 @@ async fn key_does_what_its_scopes_say_and_no_more() {
                 ) => Scope::RequestsWrite,
                 ("POST" | "DELETE", _) => Scope::ExecutionsWrite,
                 (_, path)
-                    if path.starts_with("/v1/executions") || path.starts_with("/v1/responses") =>
+                    if ["/v1/executions", "/v1/responses", "/v1/values"]
+                        .iter()
+                        .any(|start| path.starts_with(start)) =>
                 {
                     Scope::ExecutionsRead
                 }
