@@ -53,8 +53,13 @@ fn write_symbol(place: i64, first: First, out: &mut Vec<u8>) {
 const ORIGIN_KINDS: [OriginKind; 3] = [OriginKind::Client, OriginKind::Workflow, OriginKind::Agent];
 const OPERATIONS: [Operation; 4] =
     [Operation::Chat, Operation::TextCompletion, Operation::Embeddings, Operation::Rerank];
-const CHUNK_KINDS: [ChunkKind; 4] =
-    [ChunkKind::Text, ChunkKind::Reasoning, ChunkKind::ToolCalls, ChunkKind::Done];
+const CHUNK_KINDS: [ChunkKind; 5] = [
+    ChunkKind::Text,
+    ChunkKind::Reasoning,
+    ChunkKind::ToolCalls,
+    ChunkKind::Done,
+    ChunkKind::Queued,
+];
 const TERMINALS: [Terminal; 4] =
     [Terminal::Succeeded, Terminal::Failed, Terminal::Cancelled, Terminal::TimedOut];
 

@@ -13,6 +13,7 @@ use runtime::ports::{
     self, ClusterError, Outgoing, Publish, Raw, Tail, TailFrom, Tailed, Topics as _,
 };
 use schemas::{Ids, ReadError, Record as _};
+use service::audit;
 use service::catalogue::Definitions;
 
 use crate::cluster::blocking;
@@ -75,8 +76,15 @@ async fn fold(
         for Tailed { partition, record } in records {
             if let Some(proposal) = read(cluster, &record).await {
                 let key = proposal.key();
+                // What stood there before this process is no news.
+                let watched = definitions.caught_up().then(|| proposal.clone());
                 match definitions.apply(proposal) {
-                    Outcome::Accepted(version) => tracing::debug!(key, version, "definition"),
+                    Outcome::Accepted(version) => {
+                        tracing::debug!(key, version, "definition");
+                        if let Some(proposal) = watched {
+                            audit::accepted(&proposal, version);
+                        }
+                    }
                     Outcome::Conflict(stands) => {
                         tracing::debug!(key, stands, "a proposal came too late");
                     }

@@ -135,8 +135,12 @@ impl Node {
                 parts.start_health(&mut stages, dependencies).await?;
                 if let Some(push) = push {
                     let listener = listen(parts.config.push.listen, "push.listen").await?;
+                    let origins = &parts.config.gateway.cors_origins;
+                    let router = gateway::dress(push.router(), origins);
                     stages.start("push", PUSH_STOPS, |shutdown| async move {
-                        push.serve(listener, shutdown.asked()).await.map_err(TaskError::from)
+                        push.serve(listener, router, shutdown.asked())
+                            .await
+                            .map_err(TaskError::from)
                     });
                 }
             }

@@ -100,8 +100,18 @@ impl Platform {
         command.env("STEPSTREAM_KAFKA__PREFIX", &prefix);
         command.envs(variables.iter().copied());
         if stack == Stack::Real {
-            let Addresses { brokers, registry } = stack::real().await;
+            let Addresses { brokers, registry, cassandra } = stack::real().await;
             command.args(["--brokers", brokers, "--registry", registry]);
+            let nodes = cassandra.as_ref().expect("the real stack has a store: `--with cassandra`");
+            // As the prefix of the topics, but without what CQL doesn't take in a name.
+            let keyspace = prefix.replace('-', "_");
+            command
+                .env("STEPSTREAM_STORE__KIND", "cql")
+                .env("STEPSTREAM_STORE__NODES", nodes)
+                .env("STEPSTREAM_STORE__KEYSPACE", keyspace.trim_end_matches('_'))
+                .env("STEPSTREAM_STORE__REPLICATION_FACTOR", "1")
+                // A node that others keep busy.
+                .env("STEPSTREAM_STORE__TIMEOUT_MS", "10000");
         }
         let mut process = Process::start("dev", command, folder.path());
         let (process, line) = tokio::task::spawn_blocking(move || {
@@ -135,7 +145,7 @@ impl Platform {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program());
         command.args(arguments);
-        let Addresses { brokers, registry } = &self.addresses;
+        let Addresses { brokers, registry, .. } = &self.addresses;
         command
             .env("STEPSTREAM_KAFKA__BROKERS", brokers)
             .env("STEPSTREAM_KAFKA__PREFIX", &self.prefix)

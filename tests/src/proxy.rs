@@ -56,6 +56,8 @@ struct Rules {
     release: Option<Release>,
     /// How long each direction takes.
     delay: Duration,
+    /// Where the broker listens.
+    broker: u16,
     /// No connection is taken before.
     closed_until: Option<Instant>,
     /// Connections with a lower number pass nothing on any more, and don't say so.
@@ -116,11 +118,14 @@ impl Unconnected {
     #[must_use]
     pub fn connect(self, port: u16) -> Proxy {
         let proxy = Proxy { port: self.port(), shared: Arc::default() };
+        proxy.point_to(port);
         let shared = Arc::clone(&proxy.shared);
         thread::spawn(move || {
             for client in self.0.incoming().map_while(Result::ok) {
-                let closed =
-                    shared.rules().closed_until.is_some_and(|until| Instant::now() < until);
+                let rules = shared.rules();
+                let closed = rules.closed_until.is_some_and(|until| Instant::now() < until);
+                let port = rules.broker;
+                drop(rules);
                 // A broker that isn't there resets the connection as well.
                 if !closed && let Ok(broker) = TcpStream::connect(("127.0.0.1", port)) {
                     serve(client, broker, &shared);
@@ -138,10 +143,21 @@ impl Default for Unconnected {
 }
 
 impl Proxy {
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// What clients connect to.
     #[must_use]
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// From now on the broker listens on this port.
+    pub fn point_to(&self, port: u16) {
+        self.shared.rules().broker = port;
     }
 
     /// Holds the next `count` requests of this kind, and with each whatever follows on its connection, until

@@ -1,13 +1,18 @@
-//! What the program runs on: its own embedded broker and registry, or a real one of each.
+//! What the program runs on: its own embedded broker, registry and store, or a real one of each.
 
+use std::collections::BTreeMap;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::proxy::{Proxy, Unconnected};
 use crate::root;
+use crate::wait::{PATIENCE, until};
 
 /// The environment variable with the addresses of a real stack: the line that `infra/local/up --output
 /// json` prints.
@@ -18,17 +23,19 @@ const REAL: &str = "STEPSTREAM_REAL";
 pub enum Stack {
     /// In the program's own process.
     Embedded,
-    /// Apache Kafka and a registry.
+    /// Apache Kafka, a registry and Apache Cassandra.
     Real,
 }
 
-/// Where a broker and a registry are.
+/// Where the parts of a stack are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
     /// Bootstrap servers.
     pub brokers: String,
-    /// Base URL.
+    /// Base URL of the registry.
     pub registry: String,
+    /// `host:port` of a CQL store, where the stack has one.
+    pub cassandra: Option<String>,
 }
 
 impl Addresses {
@@ -44,7 +51,11 @@ impl Addresses {
             Value::String(text) => text.clone(),
             other => panic!("{field} is {other} in {line}"),
         };
-        Self { brokers: text("brokers"), registry: text("registry") }
+        Self {
+            brokers: text("brokers"),
+            registry: text("registry"),
+            cassandra: ready["cassandra"].as_str().map(str::to_owned),
+        }
     }
 }
 
@@ -58,9 +69,12 @@ pub async fn real() -> &'static Addresses {
     ADDRESSES
         .get_or_init(async || match std::env::var(REAL) {
             Ok(line) => Addresses::parse(&line),
-            Err(_) => tokio::task::spawn_blocking(|| Addresses::parse(&start(&[])))
-                .await
-                .expect("infra/local/up starts"),
+            Err(_) => {
+                let with_store = ["--with", "cassandra", "--cassandra-port", "0"];
+                tokio::task::spawn_blocking(move || Addresses::parse(&start(&with_store)))
+                    .await
+                    .expect("infra/local/up starts")
+            }
         })
         .await
 }
@@ -91,10 +105,8 @@ fn start_behind_proxies() -> (Addresses, Mutex<Vec<Proxy>>) {
     let ports: Vec<String> = unconnected.iter().map(|proxy| proxy.port().to_string()).collect();
     let line = start(&["--advertise", &ports.join(",")]);
     let ready: Value = serde_json::from_str(&line).expect("a line of JSON");
-    let behind = ready["behind"].as_array().expect("a port behind each proxy").iter();
-    let behind = behind.map(|port| port.as_u64().and_then(|port| u16::try_from(port).ok()));
-    let proxies = unconnected.into_iter().zip(behind);
-    let proxies = proxies.map(|(proxy, behind)| proxy.connect(behind.expect("a port"))).collect();
+    let proxies = unconnected.into_iter().zip(behind(&ready));
+    let proxies = proxies.map(|(proxy, behind)| proxy.connect(behind)).collect();
     (Addresses::parse(&line), Mutex::new(proxies))
 }
 
@@ -127,6 +139,8 @@ pub enum Part {
 pub struct Own {
     folder: tempfile::TempDir,
     addresses: Addresses,
+    /// The ways to the broker that a test may disturb.
+    proxies: Vec<Proxy>,
     broker: u64,
     registry: u64,
 }
@@ -137,16 +151,33 @@ impl Own {
     /// # Panics
     /// When it doesn't start.
     pub async fn start() -> Self {
-        tokio::task::spawn_blocking(|| {
-            let folder = tempfile::tempdir().expect("a folder for a stack");
-            let line = up(folder.path(), "0", "0");
-            let ready: Value = serde_json::from_str(&line).expect("a line of JSON");
-            let pid = |field: &str| ready[field].as_u64().expect("a process id");
-            let (broker, registry) = (pid("kafka_pid"), pid("registry_pid"));
-            Self { folder, addresses: Addresses::parse(&line), broker, registry }
-        })
-        .await
-        .expect("infra/local/up starts")
+        tokio::task::spawn_blocking(|| Self::start_behind(Vec::new()))
+            .await
+            .expect("infra/local/up starts")
+    }
+
+    /// Starts one whose broker can be reached through a proxy of the test's own as well.
+    ///
+    /// # Panics
+    /// When it doesn't start.
+    pub async fn start_behind_proxy() -> (Self, Proxy) {
+        let own = tokio::task::spawn_blocking(|| Self::start_behind(vec![Unconnected::new()]))
+            .await
+            .expect("infra/local/up starts");
+        let proxy = own.proxies.first().expect("there is one").clone();
+        (own, proxy)
+    }
+
+    fn start_behind(unconnected: Vec<Unconnected>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for a stack");
+        let ports: Vec<u16> = unconnected.iter().map(Unconnected::port).collect();
+        let line = up(folder.path(), ("0", "0"), &ports);
+        let ready: Value = serde_json::from_str(&line).expect("a line of JSON");
+        let pid = |field: &str| ready[field].as_u64().expect("a process id");
+        let (broker, registry) = (pid("kafka_pid"), pid("registry_pid"));
+        let connected = unconnected.into_iter().zip(behind(&ready));
+        let proxies = connected.map(|(proxy, behind)| proxy.connect(behind)).collect();
+        Self { folder, addresses: Addresses::parse(&line), proxies, broker, registry }
     }
 
     /// Where its parts are.
@@ -155,17 +186,60 @@ impl Own {
         &self.addresses
     }
 
-    /// Kills a part (SIGKILL).
+    /// Kills a part (SIGKILL) and waits until nobody listens where it was.
     ///
     /// # Panics
-    /// When it is gone already.
+    /// When it is gone already, or doesn't go.
     pub fn kill(&self, part: Part) {
-        let pid = match part {
-            Part::Broker => self.broker,
-            Part::Registry => self.registry,
+        let (pid, address) = match part {
+            Part::Broker => (self.broker, &self.addresses.brokers),
+            Part::Registry => (self.registry, &self.addresses.registry),
         };
         let status = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
         assert!(status.expect("the system has `kill`").success(), "{part:?}");
+        let address = format!("127.0.0.1:{}", port(address));
+        let began = Instant::now();
+        while TcpStream::connect(&address).is_ok() {
+            assert!(began.elapsed() < PATIENCE, "{part:?} still listens on {address}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What the broker's coordinator of transactions knows, as soon as nothing was written to it for a second.
+    ///
+    /// # Panics
+    /// When it never rests.
+    pub async fn transactions(&self) -> Transactions {
+        let mut last: Option<(Instant, Transactions)> = None;
+        until("no transaction is open", PATIENCE, async || {
+            let now = Transactions::read(self.folder.path());
+            let since = match &last {
+                Some((since, before)) if *before == now => *since,
+                _ => Instant::now(),
+            };
+            last = Some((since, now));
+            (since.elapsed() > Duration::from_secs(1)).then_some(())
+        })
+        .await;
+        last.map(|(_, transactions)| transactions).expect("it was read")
+    }
+
+    /// Lets the killed broker's coordinator know only what it knew then.
+    ///
+    /// # Panics
+    /// When its files can't be written.
+    pub fn forget_since(&self, then: &Transactions) {
+        for (path, content) in &then.0 {
+            let partition = path.parent().expect("a log lies in its partition's folder");
+            for file in std::fs::read_dir(partition).expect("the partition is there") {
+                let file = file.expect("a file").path();
+                // What it keeps beside a log, it makes anew.
+                if file.extension().is_some_and(|extension| extension != "metadata") {
+                    std::fs::remove_file(file).expect("our own file");
+                }
+            }
+            std::fs::write(path, content).expect("our own file");
+        }
     }
 
     /// Starts what was killed, where it was, with the data that it had.
@@ -174,16 +248,45 @@ impl Own {
     /// When it doesn't start.
     pub async fn start_again(&self) {
         let folder = self.folder.path().to_owned();
-        let port = |address: &str| {
-            let rest = address.trim_start_matches("http://");
-            let rest = rest.split('/').next().unwrap_or_default();
-            rest.rsplit(':').next().unwrap_or_default().to_owned()
-        };
-        let (kafka, registry) = (port(&self.addresses.brokers), port(&self.addresses.registry));
-        tokio::task::spawn_blocking(move || up(&folder, &kafka, &registry))
-            .await
-            .expect("infra/local/up starts again");
+        let kafka = port(&self.addresses.brokers).to_owned();
+        let registry = port(&self.addresses.registry).to_owned();
+        let ports: Vec<u16> = self.proxies.iter().map(Proxy::port).collect();
+        let started = tokio::task::spawn_blocking(move || up(&folder, (&kafka, &registry), &ports));
+        let line = started.await.expect("infra/local/up starts again");
+        let ready: Value = serde_json::from_str(&line).expect("a line of JSON");
+        for (proxy, behind) in self.proxies.iter().zip(behind(&ready)) {
+            proxy.point_to(behind);
+        }
     }
+}
+
+/// The logs of `__transaction_state`: what a broker's coordinator of transactions knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transactions(BTreeMap<PathBuf, Vec<u8>>);
+
+impl Transactions {
+    fn read(stack: &Path) -> Self {
+        let topics = std::fs::read_dir(stack.join("kafka/data")).expect("the broker's data");
+        let partitions = topics.map(|entry| entry.expect("a folder").path()).filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("__transaction_state-"))
+        });
+        let logs = partitions.map(|partition| partition.join("00000000000000000000.log"));
+        Self(logs.map(|log| (log.clone(), std::fs::read(log).expect("a log"))).collect())
+    }
+}
+
+/// The port of an address or URL.
+fn port(address: &str) -> &str {
+    let host = address.trim_start_matches("http://").split('/').next().unwrap_or_default();
+    host.rsplit(':').next().unwrap_or_default()
+}
+
+/// The ports behind the proxies, from the ready line.
+fn behind(ready: &Value) -> Vec<u16> {
+    let ports = ready["behind"].as_array().expect("a port behind each proxy").iter();
+    let ports = ports.map(|port| port.as_u64().and_then(|port| u16::try_from(port).ok()));
+    ports.map(|port| port.expect("a port")).collect()
 }
 
 impl Drop for Own {
@@ -195,12 +298,14 @@ impl Drop for Own {
     }
 }
 
-fn up(folder: &std::path::Path, kafka: &str, registry: &str) -> String {
+fn up(folder: &Path, (kafka, registry): (&str, &str), advertise: &[u16]) -> String {
     let id = std::process::id().to_string();
     let mut command = Command::new(root().join("infra/local/up"));
     command.arg("--data").arg(folder);
+    let advertise: Vec<String> = advertise.iter().map(u16::to_string).collect();
     command
         .args(["--kafka-port", kafka, "--registry-port", registry])
+        .args(["--advertise", &advertise.join(",")])
         .args(["--output", "json", "--until-exit-of", &id])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());

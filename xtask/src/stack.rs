@@ -1,4 +1,4 @@
-//! The real broker and registry, through `infra/local`. Nothing here knows how they are started.
+//! The real broker, registry and store, through `infra/local`. Nothing here knows how they are started.
 
 use std::path::PathBuf;
 use std::process::{self, Command, Stdio};
@@ -51,9 +51,9 @@ pub(crate) struct Temporary {
 impl Temporary {
     /// Waits until it is ready.
     pub(crate) fn start() -> Result<Self> {
-        let addresses =
-            up(&["--temporary", "--kafka-port", "0", "--registry-port", "0"], process::id())?;
-        Ok(Self { addresses })
+        let store = ["--with", "cassandra", "--cassandra-port", "0"];
+        let free = ["--temporary", "--kafka-port", "0", "--registry-port", "0"];
+        Ok(Self { addresses: up(&[&free[..], &store[..]].concat(), process::id())? })
     }
 }
 

@@ -4,7 +4,9 @@
 //! doesn't find it starts its own.
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::num::NonZero;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 
@@ -19,6 +21,8 @@ const REAL: &str = "STEPSTREAM_REAL";
 const PYTHON: &str = "STEPSTREAM_PYTHON";
 /// The tests' environment: a `node_modules` that has `tests/package-lock.json`.
 const NODE_MODULES: &str = "STEPSTREAM_NODE_MODULES";
+/// How many tests of a program run at a time, by the test harness's own variable.
+const THREADS: &str = "RUST_TEST_THREADS";
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +57,7 @@ fn everything(report: &mut Report, counts: &mut Counts) -> Result<()> {
     let Some(tools) = tools else { bail!("nothing else was run, since setup failed") };
     check::steps(report);
     let mut stack = None;
-    report.step("real broker and registry", || {
+    report.step("real broker, registry and store", || {
         stack = Some(Temporary::start()?);
         Ok(())
     });
@@ -67,7 +71,7 @@ fn everything(report: &mut Report, counts: &mut Counts) -> Result<()> {
         command.env(NODE_MODULES, &tools.node_modules);
         run_tests(&mut command, counts, &mut io::stdout())
     });
-    report.step("stop the real broker and registry", move || {
+    report.step("stop the real broker, registry and store", move || {
         drop(stack);
         Ok(())
     });
@@ -77,6 +81,11 @@ fn everything(report: &mut Report, counts: &mut Counts) -> Result<()> {
 fn tests(arguments: &[&str]) -> Command {
     let mut command = cargo_at_root(&["test", "--no-fail-fast"]);
     command.args(arguments);
+    // Most of them wait, for a broker or for a timer of its protocol: more at a time than there are cores.
+    if std::env::var_os(THREADS).is_none() {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        command.env(THREADS, (2 * cores).to_string());
+    }
     command
 }
 

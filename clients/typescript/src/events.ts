@@ -115,8 +115,18 @@ export interface OutputDone extends OutputPlace {
   execution_id: string;
 }
 
+/** Where a call waits at this moment. It has no number, and is nothing to resume after. */
+export interface QueuePlace {
+  type: "execution.queued";
+  execution_id: string;
+  /** 1: it is the next one; 0: it waits no more. */
+  position: number;
+  /** Milliseconds; `null` as long as there is nothing to judge by. */
+  estimated_wait_ms: number | null;
+}
+
 /** Anything that a subscription gives. */
-export type Event = ExecutionEvent | OutputDelta | OutputReset | OutputDone;
+export type Event = ExecutionEvent | OutputDelta | OutputReset | OutputDone | QueuePlace;
 
 /** Which events of the tenant a feed has. */
 export interface Filter {
@@ -141,7 +151,12 @@ export type ServerMessage =
 
 /** Whether an event is one of the execution's own, with a place. */
 export function isExecutionEvent(event: Event): event is ExecutionEvent {
-  return event.type.startsWith("execution.");
+  return "number" in event;
+}
+
+/** Whether an event says where a call waits. */
+export function isQueuePlace(event: Event): event is QueuePlace {
+  return event.type === "execution.queued" && "position" in event;
 }
 
 /** Whether nothing comes after an event. */

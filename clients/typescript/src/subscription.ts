@@ -2,6 +2,7 @@
 
 import {
   isExecutionEvent,
+  isQueuePlace,
   type After,
   type Event,
   type Filter,
@@ -136,7 +137,7 @@ export class Subscription implements AsyncIterable<Item> {
       }
     } else if (event.type === "output.reset") {
       this.#output = undefined;
-    } else {
+    } else if (!isQueuePlace(event)) {
       this.#output = { fence: event.fence, try: event.try, index: event.index };
     }
     this.#give(event);

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { connect, isExecutionEvent, isTerminal } from "../dist/index.js";
-import { ended, fresh, key, start, ticket, url } from "./server.mjs";
+import { connect, isExecutionEvent, isQueuePlace, isTerminal } from "../dist/index.js";
+import { ended, fresh, key, narrowModel, start, ticket, url } from "./server.mjs";
 
 const PROMPT = "one two three four five six seven eight nine ten";
 const limit = { timeout: 60_000 };
@@ -139,6 +139,33 @@ test("the tenant's events come by callback, filtered", limit, async () => {
       .then(() => start(id, PROMPT))
       .catch(reject);
   });
+  client.close();
+});
+
+test("a call that waits says where, and that is nothing to resume after", limit, async () => {
+  const client = connect({ url, key });
+  const model = await narrowModel();
+  const [first, second] = [fresh(), fresh()];
+  await start(first, PROMPT, model);
+  // The one place is taken when the first call speaks.
+  for await (const item of client.subscribe({ execution: first })) {
+    if (item.type === "output.delta") {
+      break;
+    }
+  }
+  const subscription = client.subscribe({ execution: second });
+  await start(second, PROMPT, model);
+  const places = [];
+  const seen = await read(subscription, (item) => {
+    if (isQueuePlace(item)) {
+      places.push(item.position);
+      const { number, output } = subscription.position;
+      assert.ok(Number.isInteger(number) && output === undefined, JSON.stringify(subscription.position));
+    }
+  });
+  assert.deepEqual(places, [1, 0]);
+  rising(seen.numbers);
+  assert.equal(seen.text, seen.answer.choices[0].message.content);
   client.close();
 });
 

@@ -26,9 +26,30 @@ export async function ticket(session_seconds) {
 }
 
 /** Starts a streamed chat under this id. */
-export async function start(id, prompt) {
+export async function start(id, prompt, of = model) {
   const body = { messages: [{ role: "user", content: prompt }] };
-  await post("/v1/requests", { id, model, stream: true, body });
+  await post("/v1/requests", { id, model: of, stream: true, body });
+}
+
+/** Makes a model that carries out one call at a time, each in about a second and a half; its name. */
+export async function narrowModel() {
+  const name = `narrow-${crypto.randomUUID()}`;
+  const reply = Array.from({ length: 15 }, (_, word) => `word${word}`).join(" ");
+  const script = { rules: [{ reply, tokens_per_second: 10 }] };
+  const deployment = { name: "one", provider: "scripted", model: "m", concurrency: 1, script };
+  const answer = await fetch(`${url}/v1/definitions/models/${name}`, {
+    method: "PUT",
+    headers: {
+      authorization: `Bearer ${key}`,
+      "content-type": "application/json",
+      "if-none-match": "*",
+    },
+    body: JSON.stringify({ deployments: [deployment] }),
+  });
+  if (answer.status !== 201) {
+    throw new Error(`${name}: ${answer.status} ${await answer.text()}`);
+  }
+  return name;
 }
 
 export function fresh() {

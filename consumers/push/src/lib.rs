@@ -120,13 +120,15 @@ impl Push {
         self.app.sockets.none().await;
     }
 
-    /// As [`Push::run`], with a listener of its own.
+    /// As [`Push::run`], with a listener of its own, where `router` is served: [`Push::router`], with
+    /// whatever its owner puts around it.
     ///
     /// # Errors
     /// The listener's.
     pub async fn serve(
         self,
         listener: TcpListener,
+        router: Router,
         asked: impl Future<Output = ()> + Send,
     ) -> std::io::Result<()> {
         // Each token is a packet of its own: without this they would wait for each other.
@@ -135,7 +137,7 @@ impl Push {
                 tracing::debug!(%error, "TCP_NODELAY can't be set");
             }
         });
-        let (router, stopping) = (self.router(), self.app.stopping.clone());
+        let stopping = self.app.stopping.clone();
         let server = axum::serve(listener, router)
             .with_graceful_shutdown(async move { stopping.asked().await });
         let (served, ()) = tokio::join!(server, self.run(asked));

@@ -25,8 +25,8 @@ pub const PROTOCOL: &str = "stepstream.v1";
 /// The largest message of a client: a subscription with the longest names is a tenth of it.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 /// What the library sets aside for reading, for each connection, idle or not; its own default is 128 KiB.
-/// What clients say fits in many times over.
-const READ_BUFFER_BYTES: usize = 1024;
+/// What clients usually say fits in some times over; for more, it grows.
+const READ_BUFFER_BYTES: usize = 512;
 /// How much is gathered before it is written.
 const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 /// The most that may wait to be written. One message at a time is handed over, so this is the largest one:

@@ -1,6 +1,7 @@
 //! One open socket: moves messages between the wire, the machine of [`crate::connection`], the hub and the
 //! store. It decides nothing but who somebody is, and that by asking the catalogue.
 
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use domain::event::{ExecutionEvent, Position};
 use follow::{Fed, Feed};
 use futures_util::future::poll_fn;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{FuturesUnordered, SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use service::auth::{AuthError, KeyHash, Principal, Scope};
 use store::{Claims, Store};
@@ -30,10 +31,19 @@ const GOODBYE: Duration = Duration::from_secs(2);
 const BATCH: usize = 256;
 
 /// Serves one socket to its end.
-pub(crate) async fn run(socket: WebSocket, shared: Arc<Shared>, open: Open) {
-    let code = Box::pin(Driver::new(&shared).serve(socket)).await;
-    metrics::counter!(names::CLOSED, "code" => code.label()).increment(1);
-    drop(open);
+pub(crate) fn run(
+    socket: WebSocket,
+    shared: Arc<Shared>,
+    open: Open,
+) -> impl Future<Output = ()> + Send {
+    // A future keeps what it was given beside what it makes of it, and ten thousand wait here: so the socket
+    // is taken apart before there is one, and the driver is lent to its loop.
+    let (sink, stream) = socket.split();
+    Box::pin(async move {
+        let code = Driver::new(&shared).serve(sink, stream).await;
+        metrics::counter!(names::CLOSED, "code" => code.label()).increment(1);
+        drop(open);
+    })
 }
 
 /// Who is at the other end.
@@ -92,9 +102,13 @@ impl<'a> Driver<'a> {
         self.opened.elapsed()
     }
 
-    async fn serve(mut self, socket: WebSocket) -> CloseCode {
-        let (mut sink, mut stream) = socket.split();
-        let mut stopping = pin!(self.shared.stopping.asked());
+    async fn serve(
+        &mut self,
+        mut sink: SplitSink<WebSocket, Message>,
+        mut stream: SplitStream<WebSocket>,
+    ) -> CloseCode {
+        let shared = self.shared;
+        let mut stopping = pin!(shared.stopping.asked());
         let mut reads = FuturesUnordered::new();
         let mut flushed = true;
         // At most one event at a time has its data fetched, and nothing is sent before it: that keeps the
@@ -120,7 +134,8 @@ impl<'a> Driver<'a> {
                     Next::Read(read) => {
                         let tenant = self.identity.as_ref().map(|who| who.tenant.clone());
                         let store = Arc::clone(&self.shared.parts.store);
-                        reads.push(history(store, tenant.unwrap_or_default(), read));
+                        // Boxed: even without any, the set keeps room for one.
+                        reads.push(Box::pin(history(store, tenant.unwrap_or_default(), read)));
                     }
                     Next::Close(close) => {
                         self.count();

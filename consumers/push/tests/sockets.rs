@@ -103,7 +103,8 @@ impl World {
             let asked = async move {
                 let _ = stopped.await;
             };
-            served.serve(listener, asked).await.unwrap();
+            let router = served.router();
+            served.serve(listener, router, asked).await.unwrap();
         });
         let stop = Some(stop);
         let _folder = folder;

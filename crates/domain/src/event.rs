@@ -145,6 +145,34 @@ pub enum ChunkKind {
     ToolCalls,
     /// The call's stream is complete; `text` is empty.
     Done,
+    /// No output: where the call waits, a [`QueuePlace`] as JSON. It stands outside the numbering of the text.
+    Queued,
+}
+
+/// Where a call stands in the queue before a deployment: what a chunk of the kind [`ChunkKind::Queued`]
+/// says. Only the newest one counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuePlace {
+    /// 1: it is the next one; 0: it waits no more.
+    pub position: u64,
+    /// About how long it will still wait, in milliseconds; `None` as long as there is nothing to judge by.
+    pub estimated_wait_ms: Option<u64>,
+}
+
+impl QueuePlace {
+    /// The turn of a call that waited has come.
+    pub const TURN: Self = Self { position: 0, estimated_wait_ms: Some(0) };
+
+    /// The text of a chunk that says it.
+    #[must_use]
+    pub fn to_text(self) -> String {
+        match self.estimated_wait_ms {
+            Some(wait) => {
+                format!(r#"{{"position":{},"estimated_wait_ms":{wait}}}"#, self.position)
+            }
+            None => format!(r#"{{"position":{},"estimated_wait_ms":null}}"#, self.position),
+        }
+    }
 }
 
 /// A piece of a call's stream (topic `stream`, key: the execution's id).
@@ -161,12 +189,24 @@ pub struct Chunk {
     /// The try of the call under that fence, from 1.
     #[serde(rename = "try")]
     pub attempt: i32,
-    /// Rises by one from 0 within a try.
+    /// Rises by one from 0 within a try. For [`ChunkKind::Queued`] it falls by one from -1, and the try is the
+    /// one that is waited for: no reader that counts text meets a hole.
     pub index: i64,
     /// What it carries.
     pub kind: ChunkKind,
     /// Which choice of the answer (`choices[].index`).
     pub choice: i32,
-    /// The text, or JSON for [`ChunkKind::ToolCalls`].
+    /// The text, or JSON for [`ChunkKind::ToolCalls`] and [`ChunkKind::Queued`].
     pub text: String,
+}
+
+impl Chunk {
+    /// Where the call waits; `None` for output, and for text that doesn't say it.
+    #[must_use]
+    pub fn queue_place(&self) -> Option<QueuePlace> {
+        match self.kind {
+            ChunkKind::Queued => serde_json::from_str(&self.text).ok(),
+            _ => None,
+        }
+    }
 }

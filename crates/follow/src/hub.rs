@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use crate::feed::{Feed, Feeds, Record};
 use crate::metrics as names;
 use crate::queue::{Followed, Queue};
-use crate::recent::{REMEMBERED_BYTES, Recent};
+use crate::recent::{Kept, REMEMBERED_BYTES, Recent};
 
 /// The first wait before a topic is opened again; doubled up to [`REOPEN_AT_MOST`].
 const REOPEN_FIRST: Duration = Duration::from_millis(100);
@@ -226,7 +226,7 @@ impl Handle {
         let follower = Follower { number, tenant: tenant.into(), mailbox: mailbox.clone() };
         for (source, value) in state.recent.of(&key) {
             // Unreadable records were counted when they came.
-            if let Ok(news) = News::read(&self.0.ids, *source, value) {
+            if let Ok(news) = News::read(&self.0.ids, source, value) {
                 follower.tell(&news, &key);
             }
         }
@@ -365,7 +365,7 @@ impl Shared {
     fn deliver(&self, source: Source, record: &Raw) {
         let Some(key) = &record.key else { return };
         let mut state = self.state();
-        state.recent.remember(source, key, &record.value);
+        state.recent.remember(Kept::of(source, &record.headers), key, &record.value);
         let State { followers, feeds, complained, .. } = &mut *state;
         let followers = followers.get(key);
         if followers.is_none() && !feeds.want(source, key) {
@@ -396,7 +396,7 @@ impl State {
         let records = self
             .recent
             .of(key)
-            .filter_map(|(source, value)| News::read(ids, *source, value).ok().map(Record::from));
+            .filter_map(|(source, value)| News::read(ids, source, value).ok().map(Record::from));
         records.filter(|record| record.is_of(tenant, key)).collect()
     }
 

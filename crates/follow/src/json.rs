@@ -5,7 +5,7 @@
 
 use domain::answer::{Cost, Failure, Usage};
 use domain::claim::ClaimCheck;
-use domain::event::{Chunk, ChunkKind, ExecutionEvent};
+use domain::event::{Chunk, ChunkKind, EventType, ExecutionEvent, QueuePlace};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -33,9 +33,23 @@ pub fn event(event: &ExecutionEvent) -> String {
     })
 }
 
-/// `output.delta`, or `output.done` for the chunk that says so.
+/// `execution.queued` without a number: where an execution waits at this moment.
+#[must_use]
+pub fn queued(execution_id: &str, place: QueuePlace) -> String {
+    text(&QueuedView {
+        event_type: EventType::Queued.as_str(),
+        execution_id,
+        position: place.position,
+        estimated_wait_ms: place.estimated_wait_ms,
+    })
+}
+
+/// `output.delta`, or `output.done` or `execution.queued` for the chunk that says so.
 #[must_use]
 pub fn chunk(chunk: &Chunk) -> String {
+    if let Some(place) = chunk.queue_place() {
+        return queued(&chunk.execution_id, place);
+    }
     if chunk.kind == ChunkKind::Done {
         return text(&DoneView {
             event_type: "output.done",
@@ -191,6 +205,15 @@ struct DoneView<'a> {
 }
 
 #[derive(Serialize)]
+struct QueuedView<'a> {
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    execution_id: &'a str,
+    position: u64,
+    estimated_wait_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
 struct ResetView<'a> {
     #[serde(rename = "type")]
     event_type: &'a str,
@@ -204,7 +227,6 @@ struct ResetView<'a> {
 
 #[cfg(test)]
 mod tests {
-    use domain::event::EventType;
     use domain::time::Millis;
     use domain::topic::Kind;
 
@@ -267,6 +289,16 @@ mod tests {
         piece.kind = ChunkKind::Done;
         let done = r#"{"type":"output.done","execution_id":"e","fence":4,"try":2,"index":9}"#;
         assert_eq!(chunk(&piece), done);
+        piece.kind = ChunkKind::Queued;
+        for (wait, text) in [(Some(1_200), "1200"), (None, "null")] {
+            let place = QueuePlace { position: 3, estimated_wait_ms: wait };
+            piece.text = place.to_text();
+            assert_eq!(piece.queue_place(), Some(place));
+            let queued = format!(
+                r#"{{"type":"execution.queued","execution_id":"e","position":3,"estimated_wait_ms":{text}}}"#
+            );
+            assert_eq!(chunk(&piece), queued);
+        }
         let plain = r#"{"type":"output.reset","execution_id":"e","reason":"r"}"#;
         assert_eq!(reset("e", None, "r"), plain);
     }

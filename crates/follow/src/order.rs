@@ -6,7 +6,7 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
-use domain::event::{Chunk, Position};
+use domain::event::{Chunk, ChunkKind, Position};
 
 /// The most chunks that are kept while an earlier one is missing. The deltas' producer retries without
 /// idempotence, so a batch or two may be swapped; more than that means that a chunk was dropped.
@@ -90,6 +90,8 @@ pub enum Piece<C = Chunk> {
     Reset(Try),
     /// A chunk of this try is missing. No more of its chunks follow.
     Gap(Try),
+    /// Where the call waits before a try that has no text yet. It is newer than any before it.
+    Queued(C),
 }
 
 /// The place in a call's output.
@@ -99,11 +101,13 @@ pub struct Output<C = Chunk> {
     next: i64,
     broken: bool,
     held: BTreeMap<i64, C>,
+    /// The newest word of where the call waits: for which try, and which word of those.
+    queued: Option<(Try, i64)>,
 }
 
 impl<C> Default for Output<C> {
     fn default() -> Self {
-        Self { newest: None, next: 0, broken: false, held: BTreeMap::new() }
+        Self { newest: None, next: 0, broken: false, held: BTreeMap::new(), queued: None }
     }
 }
 
@@ -116,12 +120,15 @@ impl<C: Borrow<Chunk>> Output<C> {
 
     /// Takes a chunk in; puts what can be passed on into `out`.
     pub fn offer(&mut self, chunk: C, out: &mut Vec<Piece<C>>) {
+        if chunk.borrow().kind == ChunkKind::Queued {
+            return self.offer_queued(chunk, out);
+        }
         let (of, index) = (Try::of(chunk.borrow()), chunk.borrow().index);
         match self.newest {
             Some(newest) if of < newest => return,
             Some(newest) if of == newest => {}
             Some(_) => {
-                *self = Self { newest: Some(of), ..Self::default() };
+                *self = Self { newest: Some(of), queued: self.queued, ..Self::default() };
                 out.push(Piece::Reset(of));
             }
             None => self.newest = Some(of),
@@ -136,6 +143,20 @@ impl<C: Borrow<Chunk>> Output<C> {
         }
         if self.held.len() > HELD_CHUNKS {
             self.give_up(out);
+        }
+    }
+
+    /// Where a call waits is no text: it discards none, and has no place among its numbers. It counts until
+    /// the first text of the try that is waited for, and what is no place counts never.
+    fn offer_queued(&mut self, chunk: C, out: &mut Vec<Piece<C>>) {
+        let of = Try::of(chunk.borrow());
+        // The index falls with each word.
+        let word = (of, chunk.borrow().index.saturating_neg());
+        let over = self.newest.is_some_and(|newest| of <= newest);
+        let old = self.queued.is_some_and(|queued| word <= queued);
+        if !over && !old && chunk.borrow().queue_place().is_some() {
+            self.queued = Some(word);
+            out.push(Piece::Queued(chunk));
         }
     }
 

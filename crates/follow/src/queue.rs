@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use domain::event::{Chunk, ChunkKind, ExecutionEvent, Position};
+use domain::event::{Chunk, ChunkKind, ExecutionEvent, Position, QueuePlace};
 
 use crate::order::{Events, Output, Piece, Try, Verdict};
 
@@ -28,6 +28,8 @@ pub enum Followed {
     Event(Box<ExecutionEvent>),
     /// The next text of the newest try. Joined chunks carry the index of the last of them.
     Chunk(Chunk),
+    /// Where the call waits now. Of several that waited for a slow follower only the newest is left.
+    Queued(QueuePlace),
     /// A newer try begins: discard the text so far.
     Reset(Try),
     /// Text of this try is missing, and no more of it follows: the terminal event has the whole answer.
@@ -87,6 +89,7 @@ impl Queue {
                 }
                 Piece::Chunk(chunk) => self.text(chunk),
                 Piece::Gap(of) => self.items.push_back(Followed::Gap(of)),
+                Piece::Queued(chunk) => self.place(&chunk),
                 Piece::Reset(of) => {
                     self.drop_chunks();
                     self.items.push_back(Followed::Reset(of));
@@ -115,6 +118,15 @@ impl Queue {
                 last.index = chunk.index;
             }
             _ => self.items.push_back(Followed::Chunk(chunk)),
+        }
+    }
+
+    fn place(&mut self, chunk: &Chunk) {
+        let Some(place) = chunk.queue_place() else { return };
+        self.items.retain(|item| !matches!(item, Followed::Queued(_)));
+        // It is worth nothing beside what a follower who is that far behind would lose.
+        if self.items.len() < QUEUE_ITEMS {
+            self.items.push_back(Followed::Queued(place));
         }
     }
 
@@ -246,6 +258,41 @@ mod tests {
         let got = drain(&mut queue);
         assert_eq!(got.first(), Some(&Followed::Lagged));
         assert_eq!(got.last(), Some(&Followed::Event(Box::new(event(0, 2 * QUEUE_ITEMS as i64)))));
+    }
+
+    fn queued(nth: i64, position: u64) -> Chunk {
+        let place = QueuePlace { position, estimated_wait_ms: Some(position * 100) };
+        Chunk { kind: ChunkKind::Queued, text: place.to_text(), ..chunk(1, -nth, "") }
+    }
+
+    #[test]
+    fn only_the_newest_place_in_a_queue_waits_for_a_follower() {
+        let mut queue = Queue::default();
+        let place = |position| {
+            Followed::Queued(QueuePlace { position, estimated_wait_ms: Some(position * 100) })
+        };
+        queue.chunk(queued(1, 9));
+        assert_eq!(drain(&mut queue), [place(9)]);
+        queue.chunk(queued(2, 7));
+        queue.event(event(0, 1));
+        queue.chunk(queued(3, 2));
+        queue.chunk(chunk(1, 0, "text"));
+        queue.chunk(queued(4, 1));
+        let text = Followed::Chunk(chunk(1, 0, "text"));
+        assert_eq!(drain(&mut queue), [Followed::Event(Box::new(event(0, 1))), place(2), text]);
+        assert_eq!(queue.bytes, 0);
+    }
+
+    #[test]
+    fn place_in_a_queue_makes_nobody_lag() {
+        let mut queue = Queue::default();
+        for number in 1..=QUEUE_ITEMS as i64 {
+            queue.event(event(0, number));
+        }
+        queue.chunk(queued(1, 1));
+        let got = drain(&mut queue);
+        assert_eq!(got.len(), QUEUE_ITEMS);
+        assert!(got.iter().all(|item| matches!(item, Followed::Event(_))));
     }
 
     #[test]

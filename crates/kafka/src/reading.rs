@@ -22,6 +22,10 @@ const STALLED: Duration = Duration::from_secs(30);
 /// How long an open transaction may hide the end of a partition: the broker aborts it after its timeout.
 const SETTLED: Duration = TRANSACTION_TIMEOUT.saturating_add(Duration::from_secs(10));
 
+/// How long the end of a partition may stay hidden when no transaction is open on it any more: its marker is
+/// written by then, and only the high watermark has to follow.
+const REVEALED: Duration = Duration::from_secs(2);
+
 /// How long one wait for a record may take; it ends when one comes.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -122,7 +126,13 @@ pub(crate) fn read(
         .client(Role::Reading)
         .create_with_context(Logged)
         .map_err(|error| failed(what(), error))?;
-    let result = settle(&consumer, topic, partition, until)
+    let result = settle(&consumer, (topic, partition), until, SETTLED)
+        .and_then(|settled| match settled {
+            Settled::Whole => Ok(()),
+            Settled::HiddenFrom(stable) => Err(format!(
+                "a transaction that is still open hides the records from {stable} to {until}"
+            )),
+        })
         .and_then(|()| follow(&consumer, (topic, partition), from, until, each))
         .map_err(|why| failed(what(), why));
     // Closing takes a tenth of a second, for which nobody should wait.
@@ -168,23 +178,54 @@ fn follow(
     }
 }
 
-/// Waits until no open transaction hides a record below `until`.
+/// Whether a transaction hides the end of a partition on which none can be open: the first hidden offset, and
+/// the one after the last. Blocks.
+pub(crate) fn hidden(
+    settings: &Settings,
+    watermarks: &Watermarks,
+    (topic, partition): (&str, i32),
+) -> Result<Option<(i64, i64)>, ClusterError> {
+    let what = || format!("looking at the end of {topic} [{partition}]");
+    let (low, high) = watermarks.of(topic, partition).map_err(|error| failed(what(), error))?;
+    if low >= high {
+        return Ok(None);
+    }
+    let consumer: BaseConsumer<Logged> = settings
+        .client(Role::Reading)
+        .create_with_context(Logged)
+        .map_err(|error| failed(what(), error))?;
+    let settled =
+        settle(&consumer, (topic, partition), high, REVEALED).map_err(|why| failed(what(), why));
+    std::thread::spawn(move || drop(consumer));
+    Ok(match settled? {
+        Settled::Whole => None,
+        Settled::HiddenFrom(stable) => Some((stable, high)),
+    })
+}
+
+/// What can be read of a partition's end.
+enum Settled {
+    /// All of it.
+    Whole,
+    /// A transaction hides everything from this offset on.
+    HiddenFrom(i64),
+}
+
+/// Waits until no transaction hides a record below `until`, or too long.
 fn settle(
     consumer: &BaseConsumer<Logged>,
-    topic: &str,
-    partition: i32,
+    (topic, partition): (&str, i32),
     until: i64,
-) -> Result<(), String> {
+    patience: Duration,
+) -> Result<Settled, String> {
     let began = Instant::now();
     loop {
         match consumer.fetch_watermarks(topic, partition, ANSWER) {
-            Ok((_, stable)) if stable >= until => return Ok(()),
-            Ok((_, stable)) if began.elapsed() >= SETTLED => {
-                return Err(format!(
-                    "a transaction that is still open hides the records from {stable} to {until}"
-                ));
+            Ok((_, stable)) if stable >= until => return Ok(Settled::Whole),
+            Ok((_, stable)) if began.elapsed() >= patience => {
+                return Ok(Settled::HiddenFrom(stable));
             }
-            Err(error) if began.elapsed() >= SETTLED => return Err(error.to_string()),
+            Err(error) if began.elapsed() >= patience => return Err(error.to_string()),
             Ok(_) | Err(_) => std::thread::sleep(LOOK),
         }
     }

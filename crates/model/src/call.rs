@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::answer::{ErrorClass, Failure, ModelOutcome};
+use domain::event::QueuePlace;
 use domain::model_definition::{Deployment, ModelDefinition};
 use domain::request::{JSON, ModelRequest};
 use tokio::time::Instant;
@@ -14,6 +15,7 @@ use crate::live::{Began, Live};
 use crate::metrics;
 use crate::openai::body::Body;
 use crate::policy::{self, Candidate, Facts, FailedTry, Next};
+use crate::queue::Permit;
 use crate::try_once::{self, Delivery, Listener, Reply, Try, TryFailure};
 
 /// The bound of a whole call.
@@ -122,6 +124,8 @@ pub(crate) struct Call<'a> {
     /// Over all aliases.
     tries: i32,
     queued: Duration,
+    /// The client was told that the call waits, and not yet that it doesn't any more.
+    said_to_wait: bool,
     running: Option<Running>,
     provider: &'static str,
     /// The deployment that was asked last.
@@ -152,6 +156,7 @@ impl<'a> Call<'a> {
             ends,
             tries: 0,
             queued: Duration::ZERO,
+            said_to_wait: false,
             running: None,
             provider: metrics::NO_PROVIDER,
             deployment: None,
@@ -249,14 +254,17 @@ impl<'a> Call<'a> {
         let deployment = &definition.deployments[index];
         let live = Arc::clone(&self.alias.live[index]);
         let arrived = Instant::now();
-        let places = deployment.concurrency.unwrap_or(u32::MAX);
-        let _permit = live.gate.enter(places, self.request.priority).await;
+        let permit = self.wait(deployment, &live, sink).await;
         let since = Instant::now();
         self.queued += since.duration_since(arrived);
         if live.health().cooling(since).is_some() {
+            permit.unused();
             return Visit::Cooling;
         }
         self.tries += 1;
+        if std::mem::take(&mut self.said_to_wait) {
+            sink.queued(self.tries, QueuePlace::TURN);
+        }
         self.alias.tries += 1;
         self.alias.asked[index].tries += 1;
         self.provider = deployment.provider.as_str();
@@ -289,6 +297,26 @@ impl<'a> Call<'a> {
             }
             Err(failure) => Visit::Failed(self.failed(index, &live, failure)),
         }
+    }
+
+    /// Waits for a place at a deployment, and says where it stands while it does.
+    async fn wait(
+        &mut self,
+        deployment: &Deployment,
+        live: &Live,
+        sink: &mut dyn ChunkSink,
+    ) -> Permit {
+        let places = deployment.concurrency.unwrap_or(u32::MAX);
+        let (attempt, alias) = (self.tries + 1, &self.alias.name);
+        let said = &mut self.said_to_wait;
+        let mut waits = None;
+        let tell = &mut |place| {
+            let provider = deployment.provider.as_str();
+            waits.get_or_insert_with(|| metrics::Waiting::begin(provider, alias, &deployment.name));
+            *said = true;
+            sink.queued(attempt, place);
+        };
+        live.gate.enter(places, self.request.priority, tell).await
     }
 
     /// Takes note of a failed try.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::answer::{ErrorClass, Failure, ModelOutcome};
-use domain::event::ChunkKind;
+use domain::event::{ChunkKind, QueuePlace};
 use domain::model_definition::{Deployment, ModelDefinition, Provider};
 use domain::request::ModelRequest;
 use tokio::time::Instant;
@@ -39,8 +39,14 @@ pub trait Definitions: Send + Sync {
 pub trait ChunkSink: Send {
     /// A provider is asked, for the `attempt`-th time in this call (from 1). Whatever came before is void.
     fn try_begins(&mut self, attempt: i32);
-    /// A piece of the answer. Never [`ChunkKind::Done`]: the end is the result of the call.
+    /// A piece of the answer. Never [`ChunkKind::Done`]: the end is the result of the call; nor
+    /// [`ChunkKind::Queued`], which comes by [`Self::queued`].
     fn delta(&mut self, delta: Delta);
+    /// The call waits before its `attempt`-th try, at this place: told at once when it has to wait, then when
+    /// the place changes, at most once a second; and with the position 0 when a call that waited is asked.
+    fn queued(&mut self, attempt: i32, place: QueuePlace) {
+        let _ = (attempt, place);
+    }
     /// Who is asked in the try that has just begun. For telemetry.
     fn asks(&mut self, asked: Asked<'_>) {
         let _ = asked;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use domain::answer::{ErrorClass, Failure, ModelOutcome};
 use domain::request::Operation;
-use metrics::{Unit, counter, gauge, histogram};
+use metrics::{Gauge, Unit, counter, gauge, histogram};
 
 /// `gen_ai.client.operation.duration`, in seconds: a whole call, queueing, tries and fallbacks included.
 pub const CALL_SECONDS: &str = "gen_ai_client_operation_duration_seconds";
@@ -17,6 +17,8 @@ pub const FIRST_CHUNK_SECONDS: &str = "gen_ai_client_operation_time_to_first_chu
 pub const TOKENS: &str = "gen_ai_client_token_usage";
 /// Ours: seconds that a call waited in deployments' queues.
 pub const QUEUE_SECONDS: &str = "stepstream_model_queue_seconds";
+/// Ours: calls that wait in the queue of a deployment, by provider, alias and [`DEPLOYMENT`].
+pub const WAITING: &str = "stepstream_model_calls_waiting";
 /// Ours: tries that failed, by error class.
 pub const FAILED_TRIES: &str = "stepstream_model_failed_tries_total";
 /// Ours: calls that went on with another alias.
@@ -38,6 +40,8 @@ pub const OPERATION: &str = "gen_ai_operation_name";
 pub const TOKEN_TYPE: &str = "gen_ai_token_type";
 /// `error.type`: the error class; empty when there was none.
 pub const ERROR_TYPE: &str = "error_type";
+/// The name of a deployment, in its alias.
+pub const DEPLOYMENT: &str = "deployment";
 /// ISO 4217 code.
 pub const CURRENCY: &str = "currency";
 
@@ -51,6 +55,7 @@ pub fn describe() {
     describe_histogram!(FIRST_CHUNK_SECONDS, Unit::Seconds, "time to the first token of a try");
     describe_histogram!(TOKENS, Unit::Count, "tokens used by a model call");
     describe_histogram!(QUEUE_SECONDS, Unit::Seconds, "time in the queues of deployments");
+    describe_gauge!(WAITING, Unit::Count, "model calls that wait in the queue of a deployment");
     describe_counter!(FAILED_TRIES, Unit::Count, "tries of providers that failed");
     describe_counter!(FALLBACKS, Unit::Count, "calls that went on with another alias");
     describe_counter!(COOLDOWNS, Unit::Count, "deployments that began to cool down");
@@ -86,6 +91,24 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         gauge!(IN_FLIGHT).decrement(1.0);
+    }
+}
+
+/// Counts a call while it waits for a deployment, however that ends.
+pub(crate) struct Waiting(Gauge);
+
+impl Waiting {
+    pub(crate) fn begin(provider: &'static str, alias: &str, deployment: &str) -> Self {
+        let (alias, deployment) = (alias.to_owned(), deployment.to_owned());
+        let gauge = gauge!(WAITING, PROVIDER => provider, MODEL => alias, DEPLOYMENT => deployment);
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
     }
 }
 

@@ -5,6 +5,7 @@
 //! but what the process itself has only once: its log subscriber, its metrics recorder, its tracer, its
 //! signals.
 
+pub mod audit;
 pub mod auth;
 pub mod catalogue;
 pub mod config;

@@ -1,4 +1,5 @@
-//! The token deltas of one call on their way to the topic `stream`, while the call runs.
+//! The token deltas of one call on their way to the topic `stream`, while the call runs, and before them
+//! word of where it waits.
 //!
 //! Outside all acknowledgements: what is lost here is missing from a live view and from nothing else,
 //! for the answer is what `Finished` says. Nothing here waits for a broker.
@@ -8,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::event::Chunk;
+use domain::event::{Chunk, ChunkKind, QueuePlace};
 use domain::model_call::WantedModelCall;
 use domain::topic::{Kind, Topic};
 use domain::trace::TraceContext;
@@ -62,7 +63,12 @@ impl<'a> Chunks<'a> {
 
     /// Where the driver puts its deltas.
     pub(crate) fn sink(&self) -> Sink<'_> {
-        Sink(self)
+        Sink { chunks: self, tokens: Tokens::Sent }
+    }
+
+    /// The same for a call whose tokens nobody asked for: only where it waits is sent.
+    pub(crate) fn places(&self) -> Sink<'_> {
+        Sink { chunks: self, tokens: Tokens::Unwanted }
     }
 
     /// Sends what waits when its time has come; to be polled beside the call, and dropped with it.
@@ -122,8 +128,8 @@ impl<'a> Chunks<'a> {
                 }
                 Err(error) => {
                     metrics::chunk_unframed();
-                    // Once for each try: the rest would only say the same.
-                    if index == 0 {
+                    // Once for each try and each wait: the rest would only say the same.
+                    if index == 0 || index == -1 {
                         let execution = self.running.entity.as_str();
                         tracing::warn!(execution, %error, "token deltas can't be framed");
                     }
@@ -143,44 +149,57 @@ impl<'a> Chunks<'a> {
             text(wire::TYPE, <Chunk as Record>::NAME.into()),
             text(wire::TENANT, chunk.tenant.clone()),
         ];
+        if chunk.kind == ChunkKind::Queued {
+            // So that who remembers chunks without reading them knows which one this replaces.
+            headers.push(text(wire::CHUNK_KIND, wire::QUEUED.into()));
+        }
         let parent = self.trace_parent.clone();
         headers.extend(parent.map(|parent| text(wire::TRACE_PARENT, parent)));
         headers
     }
 }
 
+/// Whether anybody asked for the tokens of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tokens {
+    Sent,
+    Unwanted,
+}
+
 /// The driver's end of a stream.
-pub(crate) struct Sink<'a>(&'a Chunks<'a>);
+pub(crate) struct Sink<'a> {
+    chunks: &'a Chunks<'a>,
+    tokens: Tokens,
+}
 
 impl ChunkSink for Sink<'_> {
     fn try_begins(&mut self, attempt: i32) {
-        self.0.coalescer().begin(attempt);
+        self.chunks.coalescer().begin(attempt);
     }
 
     fn delta(&mut self, delta: Delta) {
-        let now = self.0.now();
-        let mut coalescer = self.0.coalescer();
+        if self.tokens == Tokens::Unwanted {
+            return;
+        }
+        let now = self.chunks.now();
+        let mut coalescer = self.chunks.coalescer();
         let pieces = coalescer.push(delta, now);
         // Under the lock, so that numbers leave in order.
-        self.0.send(pieces);
+        self.chunks.send(pieces);
         if coalescer.due().is_some() {
-            self.0.filled.notify_one();
+            self.chunks.filled.notify_one();
         }
     }
-}
 
-/// The sink of a call whose tokens nobody asked for.
-pub(crate) struct Silent;
-
-impl ChunkSink for Silent {
-    fn try_begins(&mut self, _attempt: i32) {}
-
-    fn delta(&mut self, _delta: Delta) {}
+    fn queued(&mut self, attempt: i32, place: QueuePlace) {
+        let mut coalescer = self.chunks.coalescer();
+        let piece = coalescer.place(attempt, place);
+        self.chunks.send(vec![piece]);
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use domain::event::ChunkKind;
     use domain::request::ModelRequest;
     use runtime::ports::header;
 
@@ -291,6 +310,64 @@ mod tests {
         ] {
             assert_eq!(header(headers, name), Some(value), "{name}");
         }
+    }
+
+    fn place(position: u64) -> QueuePlace {
+        QueuePlace { position, estimated_wait_ms: Some(1_200) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn place_in_a_queue_leaves_at_once_and_leaves_no_hole_in_the_text() {
+        let (ids, sent, call, running) = (Ids::for_tests(), Sent::default(), call(), running());
+        let chunks = Chunks::new(&ids, &sent, &call, &running);
+        let mut sink = chunks.sink();
+        sink.queued(1, place(2));
+        sink.queued(1, QueuePlace::TURN);
+        sink.try_begins(1);
+        sink.delta(text("wrong"));
+        sink.queued(2, place(1));
+        sink.try_begins(2);
+        sink.delta(text("right"));
+        chunks.complete();
+        let places: Vec<_> = sent
+            .chunks(&ids)
+            .into_iter()
+            .map(|chunk| (chunk.attempt, chunk.index, chunk.queue_place(), chunk.text))
+            .collect();
+        let waits = |place: QueuePlace| (Some(place), place.to_text());
+        let says = |text: &str| (None, text.to_owned());
+        let expected = [
+            (1, -1, waits(place(2))),
+            (1, -2, waits(QueuePlace::TURN)),
+            (1, 0, says("wrong")),
+            (2, -1, waits(place(1))),
+            (2, 0, says("right")),
+            (2, 1, says("")),
+        ];
+        assert_eq!(
+            places,
+            expected.map(|(attempt, index, (place, text))| (attempt, index, place, text))
+        );
+        let kinds: Vec<_> = sent
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, _, headers)| header(headers, wire::CHUNK_KIND).map(str::to_owned))
+            .collect();
+        let queued = Some(wire::QUEUED.to_owned());
+        assert_eq!(kinds, [queued.clone(), queued.clone(), None, queued, None, None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn call_whose_tokens_nobody_asked_for_says_where_it_waits() {
+        let (ids, sent, call, running) = (Ids::for_tests(), Sent::default(), call(), running());
+        let chunks = Chunks::new(&ids, &sent, &call, &running);
+        let mut sink = chunks.places();
+        sink.queued(1, place(2));
+        sink.try_begins(1);
+        sink.delta(text("a"));
+        assert_eq!(sent.texts(&ids), [place(2).to_text()]);
     }
 
     #[tokio::test(start_paused = true)]

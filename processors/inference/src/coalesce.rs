@@ -5,7 +5,7 @@
 //! in pieces that grow with the stream, so that a long answer costs tens of records a second and not
 //! hundreds.
 
-use domain::event::ChunkKind;
+use domain::event::{ChunkKind, QueuePlace};
 use model::Delta;
 
 /// The least time between two pieces at the beginning of a stream, in milliseconds.
@@ -40,16 +40,37 @@ pub(crate) struct Coalescer {
     waiting: Vec<Delta>,
     bytes: usize,
     last_left: Option<i64>,
+    /// The try that is waited for, and how often it was said where.
+    places: (i32, i64),
 }
 
 impl Coalescer {
     pub(crate) fn new() -> Self {
-        Self { attempt: 1, index: 0, waiting: Vec::new(), bytes: 0, last_left: None }
+        Self {
+            attempt: 1,
+            index: 0,
+            waiting: Vec::new(),
+            bytes: 0,
+            last_left: None,
+            places: (0, 0),
+        }
     }
 
     /// Another try begins: what waits of the one before it is worth nothing any more.
     pub(crate) fn begin(&mut self, attempt: i32) {
         *self = Self { attempt, ..Self::new() };
+    }
+
+    /// The call waits before this try: what leaves now. It takes no part in the numbering of the text, so
+    /// that nobody who counts that meets a hole, and overtakes what waits of a try before.
+    pub(crate) fn place(&mut self, attempt: i32, place: QueuePlace) -> Piece {
+        let said = match self.places {
+            (of, said) if of == attempt => said + 1,
+            _ => 1,
+        };
+        self.places = (attempt, said);
+        let (kind, text) = (ChunkKind::Queued, place.to_text());
+        Piece { attempt, index: -said, kind, choice: 0, text }
     }
 
     /// Takes in a delta; returns what leaves now.

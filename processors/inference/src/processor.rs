@@ -17,7 +17,7 @@ use schemas::Ids;
 use service::telemetry::Tracer;
 use store::Claims;
 
-use crate::chunks::{Chunks, Silent};
+use crate::chunks::Chunks;
 use crate::large::Large;
 use crate::models::{Models, Unfit};
 use crate::spans::CallSpans;
@@ -72,11 +72,12 @@ impl Inference {
         }
         let fetched = self.large.fetch(request).await?;
         let request = fetched.as_ref().map_or(request, |fetched| &fetched.request);
+        let chunks = Chunks::new(&self.ids, &*self.deltas, call, running);
         if !request.stream {
-            let result = self.caller.call(request, *version, &mut spans.around(&mut Silent)).await;
+            let mut sink = chunks.places();
+            let result = self.caller.call(request, *version, &mut spans.around(&mut sink)).await;
             return self.large.keep(&request.tenant, result?).await;
         }
-        let chunks = Chunks::new(&self.ids, &*self.deltas, call, running);
         let mut sink = chunks.sink();
         let mut sink = spans.around(&mut sink);
         let result = tokio::select! {

@@ -8,6 +8,7 @@
 use std::time::{Duration, SystemTime};
 
 use domain::answer::{Failure, ModelOutcome};
+use domain::event::QueuePlace;
 use domain::model_call::WantedModelCall;
 use domain::model_definition::Provider;
 use domain::topic::{Kind, Topic};
@@ -274,6 +275,10 @@ impl ChunkSink for Traced<'_, '_> {
 
     fn delta(&mut self, delta: Delta) {
         self.inner.delta(delta);
+    }
+
+    fn queued(&mut self, attempt: i32, place: QueuePlace) {
+        self.inner.queued(attempt, place);
     }
 
     fn asks(&mut self, asked: Asked<'_>) {

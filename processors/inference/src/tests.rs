@@ -1,6 +1,7 @@
 //! The processor under the runtime's own machine: from a published request to events, answers and rows.
 
 mod content;
+mod places;
 mod scripted;
 mod traces;
 

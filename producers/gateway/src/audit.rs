@@ -4,10 +4,8 @@
 //! lines are for those who watch. No line holds a definition's content, or a key.
 
 use domain::catalogue::{DefinitionProposed, Outcome};
+use service::audit::TARGET;
 use service::auth::Principal;
-
-/// The target of the lines.
-const TARGET: &str = "audit";
 
 /// Somebody proposed a change of a definition.
 pub(crate) fn proposed(

@@ -180,7 +180,8 @@ impl Call {
                     Followed::Chunk(chunk) => return News::Chunk(chunk),
                     Followed::Reset(_) => return News::Restart,
                     // What is missing stands in the answer, which completes the stream.
-                    Followed::Gap(_) => {}
+                    // Where it waits isn't said in OpenAI's shapes.
+                    Followed::Gap(_) | Followed::Queued(_) => {}
                     Followed::Lagged => self.ask = Instant::now(),
                 },
                 () = tokio::time::sleep_until(self.ask) => {

@@ -16,7 +16,7 @@ use axum::http::header::ACCEPT;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
-use domain::event::{ChunkKind, ExecutionEvent, Position};
+use domain::event::{ChunkKind, EventType, ExecutionEvent, Position, QueuePlace};
 use follow::order::{Events as Order, Try, Verdict};
 use follow::{Followed, Following};
 use futures_util::stream;
@@ -61,9 +61,11 @@ pub(crate) struct Selection {
 ///
 /// Each event's `id:` is `generation.number`, so `Last-Event-ID` resumes. A higher generation at number n
 /// replaces everything from n on. Beside the execution's own events there are `output.delta` (text as it
-/// comes), `output.reset` (discard the text so far; `reason` says why) and `output.done`; these have no
-/// `id:`. A gateway that stops says `restarting`: connect again, with `Last-Event-ID`. A client that has everything of an execution that has ended gets 204, so that it doesn't
-/// connect again.
+/// comes), `output.reset` (discard the text so far; `reason` says why), `output.done`, and `execution.queued`
+/// with the `position` of a call in the queue of its model (1 is next, 0 waits no more) and
+/// `estimated_wait_ms` (null when unknown); these have no `id:`. A gateway that stops says `restarting`:
+/// connect again, with `Last-Event-ID`. A client that has everything of an execution that has ended gets
+/// 204, so that it doesn't connect again.
 #[utoipa::path(
     get,
     path = "/v1/executions/{id}/events",
@@ -196,6 +198,11 @@ enum Frame {
     Event(Box<ExecutionEvent>),
     Delta(domain::event::Chunk),
     Done(Try),
+    /// Where the call waits; it has no `id:`.
+    Queued {
+        execution: String,
+        place: QueuePlace,
+    },
     Reset {
         of: Option<Try>,
         reason: &'static str,
@@ -224,6 +231,10 @@ impl Frame {
             }
             Self::Delta(chunk) => {
                 data(Event::default().event("output.delta"), &DeltaView::from(chunk))
+            }
+            Self::Queued { execution, place } => {
+                let event = Event::default().event(EventType::Queued.as_str());
+                event.data(follow::json::queued(&execution, place))
             }
             Self::Done(of) => data(Event::default().event("output.done"), &attempt(of)),
             Self::Reset { of, reason } => {
@@ -390,6 +401,11 @@ impl Feed {
             Followed::Chunk(chunk) if chunk.kind == ChunkKind::Done => {
                 self.text = Text::Still;
                 self.ready.push_back(Frame::Done(Try::of(&chunk)));
+            }
+            // An ending that waits for text is one all the same.
+            Followed::Queued(_) if self.last.is_some() => {}
+            Followed::Queued(place) => {
+                self.ready.push_back(Frame::Queued { execution: self.id.clone(), place });
             }
             Followed::Chunk(chunk) => {
                 self.text = Text::Flowing;

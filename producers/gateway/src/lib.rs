@@ -49,6 +49,7 @@ use store::{Claims, Store};
 use tokio::net::TcpListener;
 
 pub use rate::{Rate, Rates};
+pub use routes::dress;
 
 /// How long before the end of the drain those who still wait are told where to go on.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -61,15 +61,18 @@ pub(crate) fn router(app: App, more: Router) -> Router {
         let refuse = |allowed| Problem(Fault::Method { allowed }).into_response();
         router = router.route(path, refusing(route, refuse, allowed));
     }
-    let cors = headers::cors(&app.options.cors_origins);
-    let mut router = router.merge(more.with_state(())).fallback(no_route);
-    if let Some(cors) = cors {
-        router = router.layer(cors);
-    }
-    router
-        .layer(middleware::from_fn(headers::add))
-        .layer(middleware::from_fn(trace::identify))
-        .with_state(app)
+    let cors_origins = app.options.cors_origins.clone();
+    dress(router.merge(more.with_state(())).fallback(no_route).with_state(app), &cors_origins)
+}
+
+/// Routes with what each answer of the API has: a request id, security headers, CORS for `cors_origins`; and
+/// their line in metrics and log. For routes on a port of their own; [`crate::Gateway`] does it itself.
+pub fn dress(router: Router, cors_origins: &[String]) -> Router {
+    let router = match headers::cors(cors_origins) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router.layer(middleware::from_fn(headers::add)).layer(middleware::from_fn(trace::identify))
 }
 
 async fn no_route(_: Method, _: Request) -> Problem {

@@ -113,6 +113,7 @@ fn symbols_are_the_names_of_the_values_in_order() {
         (ChunkKind::Reasoning, "reasoning"),
         (ChunkKind::ToolCalls, "tool_calls"),
         (ChunkKind::Done, "done"),
+        (ChunkKind::Queued, "queued"),
     ] {
         assert_eq!(symbols("ChunkKind")[index(&kind)], name);
     }

@@ -18,6 +18,7 @@ mod outages;
 mod outside;
 mod publish;
 mod push;
+mod retention;
 mod stopping;
 mod store;
 mod tenants;

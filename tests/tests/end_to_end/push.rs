@@ -24,6 +24,7 @@ on_both_stacks!(
     socket_carries_what_server_sent_events_carry,
     cut_at_each_event_resumes_without_a_gap_or_a_double,
     another_tenant_hears_nothing,
+    call_that_waits_says_where_before_it_speaks,
 );
 
 const PROMPT: &str = "one two three four five six seven eight";
@@ -133,6 +134,62 @@ async fn cut_at_each_event_resumes_without_a_gap_or_a_double(platform: &Platform
     let numbers: Vec<_> = seen.iter().map(|event| event["number"].as_i64().unwrap()).collect();
     assert_eq!(numbers, (1..=numbers.len() as i64).collect::<Vec<_>>());
     assert_eq!(seen.last().unwrap()["type"], "execution.succeeded");
+}
+
+/// Positions before the first text, and whether text came after them.
+fn places<'a>(events: impl Iterator<Item = &'a Value>) -> (Vec<u64>, bool) {
+    let (mut places, mut spoke) = (Vec::new(), false);
+    for event in events {
+        match event["type"].as_str() {
+            Some("execution.queued") => {
+                assert!(!spoke, "it waits before it speaks: {event}");
+                assert!(event["number"].is_null(), "{event}");
+                assert!(event.get("estimated_wait_ms").is_some(), "{event}");
+                places.push(event["position"].as_u64().expect("a position"));
+            }
+            Some("output.delta") => spoke = true,
+            _ => {}
+        }
+    }
+    (places, spoke)
+}
+
+async fn call_that_waits_says_where_before_it_speaks(platform: &Platform) {
+    let api = Api::of(platform);
+    let model = fresh("narrow");
+    let rules = json!([{ "reply": PROMPT, "tokens_per_second": 5 }]);
+    let deployment = json!({
+        "name": "one", "provider": "scripted", "model": "m", "concurrency": 1,
+        "script": { "rules": rules }
+    });
+    api.put_model(&model, &json!({ "deployments": [deployment] })).await;
+    let mut socket = Socket::known(platform, &platform.key).await;
+    let first = fresh("takes");
+    api.start(&first, &model, "hi").await;
+    // The one place is taken when the first call speaks.
+    let mut taken = Events::of(api.get(&format!("/v1/executions/{first}/events")).await);
+    while taken.next().await.expect("a token").event != "output.delta" {}
+    let id = fresh("waits");
+    socket.follow(&id, &json!("start")).await;
+    api.start(&id, &model, "hi").await;
+    let mut sent = Events::of(api.get(&format!("/v1/executions/{id}/events")).await);
+    let (heard, sent) = tokio::join!(socket.rest(), sent.rest());
+    assert_eq!(places(heard.iter()), (vec![1, 0], true), "{heard:?}");
+    let text: String = heard.iter().filter_map(|event| event["text"].as_str()).collect();
+    assert_eq!(text, PROMPT);
+    let queued = |one: &&stepstream_tests::api::Sent| one.event == "execution.queued";
+    assert!(sent.iter().filter(queued).all(|one| one.id.is_none()));
+    let named: Vec<Value> = sent
+        .iter()
+        .map(|one| {
+            let mut body = one.json();
+            body["type"] = one.event.clone().into();
+            body
+        })
+        .collect();
+    assert_eq!(places(named.iter()), (vec![1, 0], true), "{sent:?}");
+    let whole = api.event_types(&id).await;
+    assert_eq!(whole, ["execution.admitted", "execution.started", "execution.succeeded"]);
 }
 
 async fn another_tenant_hears_nothing(platform: &Platform) {

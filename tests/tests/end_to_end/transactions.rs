@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use stepstream_tests::process::Signal;
 use stepstream_tests::proxy::Api;
-use stepstream_tests::stack;
+use stepstream_tests::stack::{self, Own, Part};
 use stepstream_tests::wait::{PATIENCE, until};
 
 use crate::cluster::Cluster;
@@ -83,4 +83,27 @@ async fn responses_that_never_come_lose_and_double_nothing() {
     }
     cluster.all_ended_once(&ids, &finished, 0).await;
     assert!(worker.alarms("restored").await > 0, "an end without a response is no known end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transaction_whose_end_a_restarted_broker_has_lost_is_ended_by_the_next_owner() {
+    let (stack, proxy) = Own::start_behind_proxy().await;
+    let mut cluster = Cluster::through(proxy.address(), stack.addresses()).await;
+    let worker = cluster.worker("worker", 4).await;
+    let then = stack.transactions().await;
+    let mut ids = cluster.publish(20).await;
+    let finished = cluster.in_the_middle(&ids).await;
+    proxy.hold(Api::EndTxn, ALL);
+    ids.extend(cluster.publish(20).await);
+    until("ends are held", PATIENCE, async || (proxy.held(Api::EndTxn) == 4).then_some(())).await;
+    stack.kill(Part::Broker);
+    proxy.discard();
+    // What KAFKA-20734 comes to, without the luck that it takes: the records of a transaction stand in their
+    // partition, and the coordinator takes it for ended.
+    stack.forget_since(&then);
+    stack.start_again().await;
+    ids.extend(cluster.publish(20).await);
+    cluster.all_ended_once(&ids, &finished, 1).await;
+    let log = worker.process.log();
+    assert!(log.contains("the broker has lost the end of a transaction"), "it lost none:\n{log}");
 }

@@ -35,6 +35,8 @@ pub(super) enum Ending {
 pub(super) enum Out {
     Event(Published<ExecutionEvent>),
     Text(Published<Chunk>),
+    /// Where the call waits.
+    Place(Published<Chunk>),
     /// An event of the output: JSON.
     TextReset(String),
     /// Forget the events so far.
@@ -170,12 +172,20 @@ impl Execution {
         if doubt == Doubt::Recent {
             self.watch_until = now + DOUBT;
         }
+        let is_place = |chunk: &Chunk| chunk.kind == ChunkKind::Queued;
         let attempt = |record: &Record| match record {
-            Record::Chunk(chunk) => Some(Try::of(chunk)),
-            Record::Event(_) => None,
+            Record::Chunk(chunk) if !is_place(chunk) => Some(Try::of(chunk)),
+            Record::Chunk(_) | Record::Event(_) => None,
         };
         let newest = records.iter().filter_map(attempt).max();
-        records.retain(|record| attempt(record).is_none_or(|of| Some(of) == newest));
+        let ended = records
+            .iter()
+            .any(|record| matches!(record, Record::Event(event) if event.event_type.is_terminal()));
+        records.retain(|record| match record {
+            // What was waited for is there.
+            Record::Chunk(chunk) if is_place(chunk) => !ended && Some(Try::of(chunk)) > newest,
+            other => attempt(other).is_none_or(|of| Some(of) == newest),
+        });
         let mut pieces = Vec::new();
         self.remembered_records(now, records, &mut pieces);
         for piece in pieces {
@@ -490,8 +500,13 @@ impl Execution {
 
     fn pieces(&mut self, pieces: Vec<Piece<Published<Chunk>>>, out: &mut Vec<Out>) {
         for piece in pieces {
-            self.brought = None;
+            if !matches!(piece, Piece::Queued(_)) {
+                self.brought = None;
+            }
             match piece {
+                // An ending that waits for text is one all the same.
+                Piece::Queued(_) if self.last.is_some() => {}
+                Piece::Queued(chunk) => out.push(Out::Place(chunk)),
                 Piece::Chunk(chunk) => {
                     if std::mem::take(&mut self.owes_text_reset) {
                         let of = Some(Try::of(&chunk));

@@ -197,7 +197,8 @@ struct Subscription {
 pub struct Connection {
     limits: Limits,
     phase: Phase,
-    subscriptions: BTreeMap<u64, Subscription>,
+    /// Boxed, since a tree makes room for eleven at once and most sockets have one.
+    subscriptions: BTreeMap<u64, Box<Subscription>>,
     names: HashMap<String, u64>,
     last_tag: u64,
     outbox: Outbox,
@@ -390,7 +391,12 @@ impl Connection {
 
     /// What to do next.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        if self.effects.is_empty() {
+            // An idle socket has none for seconds on end.
+            self.effects = VecDeque::new();
+        }
+        effect
     }
 
     /// The next message for a socket that can take one. Asked for without one, everything was taken.
@@ -513,7 +519,7 @@ impl Connection {
         };
         let tag = self.begin(
             now,
-            Subscription {
+            Box::new(Subscription {
                 name,
                 quoted,
                 target,
@@ -521,7 +527,7 @@ impl Connection {
                 after,
                 event: None,
                 text,
-            },
+            }),
             Item::About(subscribed),
         );
         if is_filter && resumes {
@@ -531,7 +537,7 @@ impl Connection {
     }
 
     /// Begins, or begins again, from what the client has.
-    fn begin(&mut self, now: Now, mut subscription: Subscription, first: Item) -> u64 {
+    fn begin(&mut self, now: Now, mut subscription: Box<Subscription>, first: Item) -> u64 {
         self.last_tag += 1;
         let tag = self.last_tag;
         self.names.insert(subscription.name.clone(), tag);
@@ -599,6 +605,12 @@ impl Connection {
                     Item::Event(event)
                 }
                 Out::Text(chunk) => Item::Text(chunk),
+                Out::Place(chunk) => {
+                    if self.outbox.put_place(tag, chunk) == Put::Taken {
+                        self.waiting_since.get_or_insert(now);
+                    }
+                    continue;
+                }
                 Out::TextReset(json) => Item::TextReset(json),
                 Out::Reset(reason) => {
                     // A place from before isn't one of those that come.

@@ -33,6 +33,8 @@ pub(crate) enum Item {
     Text(Published<Chunk>),
     /// Several pieces of text in one.
     Joined(Chunk),
+    /// Where the call of a subscription waits.
+    Place(Published<Chunk>),
     /// The event of a subscription that says that its text begins anew; JSON.
     TextReset(String),
     /// A whole message about a subscription, in its order.
@@ -68,7 +70,7 @@ impl Item {
                 Self::Control(_) | Self::About(_) | Self::Last(_) => return 0,
                 Self::TextReset(text) => text.len(),
                 Self::Event(event) => event.data.as_ref().map_or(0, String::len),
-                Self::Text(chunk) => chunk.text.len(),
+                Self::Text(chunk) | Self::Place(chunk) => chunk.text.len(),
                 Self::Joined(chunk) => chunk.text.len(),
             }
     }
@@ -77,7 +79,7 @@ impl Item {
     pub(crate) fn sent(&self) -> Sent {
         let place = |chunk: &Chunk| TextPlace { of: Try::of(chunk), index: chunk.index };
         match self {
-            Self::Control(_) | Self::About(_) => Sent::Nothing,
+            Self::Control(_) | Self::About(_) | Self::Place(_) => Sent::Nothing,
             Self::Event(event) => Sent::Event(event.position()),
             Self::Text(chunk) => Sent::Text(place(chunk)),
             Self::Joined(chunk) => Sent::Text(place(chunk)),
@@ -90,7 +92,7 @@ impl Item {
     pub(crate) fn event_json(&self) -> Option<std::borrow::Cow<'_, str>> {
         match self {
             Self::Event(event) => Some(event.json().into()),
-            Self::Text(chunk) => Some(chunk.json().into()),
+            Self::Text(chunk) | Self::Place(chunk) => Some(chunk.json().into()),
             Self::Joined(chunk) => Some(json::chunk(chunk).into()),
             Self::TextReset(json) => Some(json.as_str().into()),
             Self::Control(_) | Self::About(_) | Self::Last(_) => None,
@@ -123,8 +125,8 @@ pub(crate) struct Outbox {
     waiting: VecDeque<Waiting>,
     /// The number of the first that waits: they are numbered as they come.
     first: u64,
-    /// The number of the last item of a subscription, where that is text.
-    texts: HashMap<u64, u64>,
+    /// The number of the last item of a subscription, where that is text or a place.
+    newest: HashMap<u64, u64>,
     /// Of events and text; what is forced in isn't counted.
     items: usize,
     bytes: usize,
@@ -137,7 +139,7 @@ impl Outbox {
         Self {
             waiting: VecDeque::new(),
             first: 0,
-            texts: HashMap::new(),
+            newest: HashMap::new(),
             items: 0,
             bytes: 0,
             max_items,
@@ -161,8 +163,8 @@ impl Outbox {
     /// The next item and whose it is.
     pub(crate) fn pop(&mut self) -> Option<(u64, Item)> {
         let Waiting { tag, item } = self.waiting.pop_front()?;
-        if self.texts.get(&tag) == Some(&self.first) {
-            self.texts.remove(&tag);
+        if self.newest.get(&tag) == Some(&self.first) {
+            self.newest.remove(&tag);
         }
         self.first += 1;
         self.items -= usize::from(item.is_counted());
@@ -170,14 +172,14 @@ impl Outbox {
         if self.waiting.is_empty() {
             // An idle socket must not keep the room of its busiest moment.
             self.waiting = VecDeque::new();
-            self.texts = HashMap::new();
+            self.newest = HashMap::new();
         }
         Some((tag, item))
     }
 
     /// Puts in what has to get through: it is small, and whoever causes it is bounded elsewhere.
     pub(crate) fn force(&mut self, tag: u64, item: Item) {
-        self.texts.remove(&tag);
+        self.newest.remove(&tag);
         self.items += usize::from(item.is_counted());
         self.bytes += item.bytes();
         self.waiting.push_back(Waiting { tag, item });
@@ -199,14 +201,33 @@ impl Outbox {
         let is_text = matches!(item, Item::Text(_));
         self.force(tag, item);
         if is_text {
-            self.texts.insert(tag, self.first + self.waiting.len() as u64 - 1);
+            self.newest.insert(tag, self.first + self.waiting.len() as u64 - 1);
         }
+        Put::Taken
+    }
+
+    /// Puts in where the call of a subscription waits: in place of the word before, where nothing was said
+    /// since. Without room it is dropped; that is no reason to lag, for another one comes.
+    pub(crate) fn put_place(&mut self, tag: u64, chunk: Published<Chunk>) -> Put {
+        let at = self.newest.get(&tag).and_then(|number| usize::try_from(number - self.first).ok());
+        if let Some(Item::Place(old)) = at.and_then(|at| Some(&mut self.waiting.get_mut(at)?.item))
+        {
+            self.bytes = self.bytes - old.text.len() + chunk.text.len();
+            *old = chunk;
+            return Put::Joined;
+        }
+        let item = Item::Place(chunk);
+        if self.items >= self.max_items || self.bytes + item.bytes() > self.max_bytes {
+            return Put::Full;
+        }
+        self.force(tag, item);
+        self.newest.insert(tag, self.first + self.waiting.len() as u64 - 1);
         Put::Taken
     }
 
     /// Drops what waits for a subscription.
     pub(crate) fn drop_of(&mut self, tag: u64) {
-        self.texts.clear();
+        self.newest.clear();
         self.waiting.retain(|waiting| waiting.tag != tag);
         let items = || self.waiting.iter().map(|waiting| &waiting.item);
         self.items = items().filter(|item| item.is_counted()).count();
@@ -214,7 +235,7 @@ impl Outbox {
     }
 
     fn join(&mut self, tag: u64, next: &Published<Chunk>) -> bool {
-        let Some(number) = self.texts.get(&tag) else { return false };
+        let Some(number) = self.newest.get(&tag) else { return false };
         let at = usize::try_from(number - self.first).unwrap_or(usize::MAX);
         let Some(waiting) = self.waiting.get_mut(at) else { return false };
         let last: &Chunk = match &waiting.item {

@@ -24,6 +24,7 @@ fn every_cut_leaves_events_and_text_whole() {
         world.finish();
         world.check_whole();
         assert_eq!(world.client.resets, 0, "cut at {cut}");
+        assert!(world.client.places > 0, "cut at {cut}");
     }
 }
 
@@ -141,11 +142,11 @@ fn text_that_a_client_brought_begins_anew_also_after_it_lagged() {
     world.apply(Op::Cut);
     // The first chunk of a try that is given up; the beginning of the next try is lost.
     world.apply(Op::Lose);
-    world.apply(Op::Publish(3));
-    world.apply(Op::Read(3));
+    world.apply(Op::Publish(6));
+    world.apply(Op::Read(9));
     assert_eq!(world.client.text, "lost0 ");
     world.apply(Op::Archive(3));
-    world.apply(Op::Publish(6));
+    world.apply(Op::Publish(7));
     world.apply(Op::Lose);
     world.apply(Op::Cut);
     // History alone fills the queue, so the next piece doesn't fit.

@@ -1,6 +1,6 @@
 //! Claims about the order, over chosen and over random histories.
 
-use domain::event::ChunkKind;
+use domain::event::QueuePlace;
 use proptest::prelude::*;
 
 use super::*;
@@ -32,6 +32,7 @@ fn screen(chunks: impl IntoIterator<Item = Chunk>) -> String {
             Piece::Chunk(chunk) => text.push_str(&chunk.text),
             Piece::Reset(_) => text.clear(),
             Piece::Gap(_) => text.push('?'),
+            Piece::Queued(_) => {}
         }
     }
     text
@@ -109,6 +110,66 @@ fn new_try_is_whole_again_after_a_hole() {
     );
 }
 
+/// Said for the `nth` time, from 1.
+fn queued(fence: i64, attempt: i32, nth: i64) -> Chunk {
+    let place = QueuePlace { position: 9, estimated_wait_ms: None };
+    let (kind, text) = (ChunkKind::Queued, place.to_text());
+    Chunk { kind, text, ..chunk(fence, attempt, -nth) }
+}
+
+#[test]
+fn place_in_a_queue_is_passed_on_while_it_is_news() {
+    type Case<'a> = (&'a str, &'a [Chunk], &'a [Chunk]);
+    let text = || chunk(1, 1, 0);
+    let cases: [Case<'_>; 7] = [
+        ("rising", &[queued(1, 1, 1), queued(1, 1, 2)], &[queued(1, 1, 1), queued(1, 1, 2)]),
+        (
+            "copies and older words",
+            &[queued(1, 1, 2), queued(1, 1, 2), queued(1, 1, 1)],
+            &[queued(1, 1, 2)],
+        ),
+        ("after the text began", &[text(), queued(1, 1, 3)], &[text()]),
+        ("before the next try", &[text(), queued(1, 2, 1)], &[text(), queued(1, 2, 1)]),
+        (
+            "another owner",
+            &[queued(1, 2, 5), queued(7, 1, 1), queued(1, 2, 6)],
+            &[queued(1, 2, 5), queued(7, 1, 1)],
+        ),
+        ("of an owner before", &[chunk(7, 1, 0), queued(1, 9, 1)], &[chunk(7, 1, 0)]),
+        ("no place", &[Chunk { text: "soon".into(), ..queued(1, 1, 1) }], &[]),
+    ];
+    for (name, chunks, expected) in cases {
+        let (mut output, mut out) = (Output::default(), Vec::new());
+        chunks.iter().for_each(|chunk| output.offer(chunk.clone(), &mut out));
+        let got: Vec<_> = out
+            .into_iter()
+            .map(|piece| match piece {
+                Piece::Chunk(chunk) | Piece::Queued(chunk) => chunk,
+                other => panic!("{name}: {other:?}"),
+            })
+            .collect();
+        assert_eq!(got, expected, "{name}");
+    }
+}
+
+#[test]
+fn waiting_again_discards_no_text_until_the_next_try_speaks() {
+    let (mut output, mut out) = (Output::default(), Vec::new());
+    for chunk in [queued(1, 1, 1), chunk(1, 1, 0), queued(1, 2, 1), chunk(1, 1, 1), chunk(1, 2, 0)]
+    {
+        output.offer(chunk, &mut out);
+    }
+    let expected = [
+        Piece::Queued(queued(1, 1, 1)),
+        Piece::Chunk(chunk(1, 1, 0)),
+        Piece::Queued(queued(1, 2, 1)),
+        Piece::Chunk(chunk(1, 1, 1)),
+        Piece::Reset(Try { fence: 1, attempt: 2 }),
+        Piece::Chunk(chunk(1, 2, 0)),
+    ];
+    assert_eq!(out, expected);
+}
+
 /// A history of tries, each whole, in which every chunk may come several times and late by some places.
 fn copies() -> impl Strategy<Value = (Vec<Chunk>, String)> {
     let tries = prop::collection::vec((0_i64..3, 1_i32..3, 1_i64..12), 1..5);
@@ -137,6 +198,18 @@ fn copies() -> impl Strategy<Value = (Vec<Chunk>, String)> {
 }
 
 proptest! {
+    #[test]
+    fn places_in_queues_never_change_the_text(
+        (chunks, text) in copies(),
+        places in prop::collection::vec((0_usize..200, 0_i64..4, 1_i32..4, 1_i64..5), 0..20)
+    ) {
+        let mut chunks = chunks;
+        for (at, fence, attempt, nth) in places {
+            chunks.insert(at.min(chunks.len()), queued(fence, attempt, nth));
+        }
+        prop_assert_eq!(screen(chunks), text);
+    }
+
     #[test]
     fn any_duplication_across_copies_gives_the_same_text((chunks, text) in copies()) {
         prop_assert_eq!(screen(chunks), text);

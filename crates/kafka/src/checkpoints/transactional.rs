@@ -18,8 +18,8 @@ use runtime::ports::{Batch, Checkpoints, ClusterError, CommitError};
 use super::outcome::{Decision, Facts, Patience, Resent, Sort, Step, decide};
 use super::traces::Traces;
 use crate::config::{Role, Settings, TRANSACTION_REQUEST_TIMEOUT, TRANSACTION_TIMEOUT};
-use crate::events;
-use crate::reading::{ANSWER, From, Until, Watermarks, read};
+use crate::reading::{ANSWER, From, Until, Watermarks, hidden, read};
+use crate::{events, failed};
 
 /// How long a take-over may wait for an earlier owner's transaction to end: it is aborted after its timeout.
 const TAKE_OVER: Duration = TRANSACTION_TIMEOUT.saturating_add(Duration::from_secs(20));
@@ -34,6 +34,9 @@ const ENDING: Duration = Duration::from_secs(15);
 /// How often it is looked whether the state partition still holds what it must: two small requests, about a
 /// millisecond. A state topic that was emptied under a living owner would otherwise be noticed by the next one.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// The key of the record that ends a lost transaction. Nobody reads it: it is aborted.
+const LOST: &[u8] = b"end-of-a-lost-transaction";
 
 /// One slice of waiting for acknowledgements. Each adds its length to a checkpoint at most once.
 const SLICE: Duration = Duration::from_millis(1);
@@ -209,6 +212,45 @@ impl Transactional {
         }
     }
 
+    /// Ends a transaction of an earlier owner whose end the broker has lost. After a crash a broker may take
+    /// a partition without a leader for a deleted one, and leave out the marker that ends its transaction
+    /// (KAFKA-20734). The coordinator knows of no open transaction then, so nobody ends this one, and what it
+    /// wrote hides all that follows.
+    ///
+    /// Our producer is initialised, and nobody else writes transactions to this partition: what is hidden
+    /// now, is hidden for ever. It has the producer id of the earlier owner, so the marker that ends a
+    /// transaction of ours ends the lost one too. It is aborted, also where the coordinator had committed
+    /// it: a checkpoint that never stood is made again from the log.
+    fn end_lost(&mut self) -> Result<(), ClusterError> {
+        let place = (self.state_topic.as_str(), self.partition);
+        let Some((from, until)) = hidden(&self.settings, &self.watermarks, place)? else {
+            return Ok(());
+        };
+        let what = || {
+            format!(
+                "ending the lost transaction from {from} to {until} of {} [{}]",
+                place.0, place.1
+            )
+        };
+        tracing::warn!(
+            topic = place.0,
+            partition = place.1,
+            from,
+            until,
+            "the broker has lost the end of a transaction: aborting it"
+        );
+        let rows = self.watermarks.partitions(&self.rows_topic);
+        let rows = rows.map_err(|error| failed(what(), error))?;
+        let end = self
+            .live
+            .as_ref()
+            .map_or_else(End::no_producer, |live| live.end_lost(place, (&self.rows_topic, rows)));
+        match end.decision {
+            Decision::Aborted => Ok(()),
+            _ => Err(failed(what(), end.why)),
+        }
+    }
+
     fn settle(&mut self, end: End) -> Result<(), CommitError> {
         match end.decision {
             Decision::Committed | Decision::Proceed => Ok(()),
@@ -243,6 +285,7 @@ impl Checkpoints for Transactional {
     }
 
     fn restore(&mut self, each: &mut dyn FnMut(Bytes, Option<Bytes>)) -> Result<(), ClusterError> {
+        self.end_lost()?;
         let traces = &mut self.traces;
         *traces = Traces::default();
         let genesis = genesis_key();
@@ -383,6 +426,37 @@ impl Live {
                 deadline,
             )?;
         }
+        self.acknowledged(deadline)
+    }
+
+    /// A transaction that writes something to each partition that a lost one may have written to, and is
+    /// aborted.
+    fn end_lost(&self, (state, partition): (&str, i32), (rows, count): (&str, i32)) -> End {
+        let begun = self.repeat(Step::Begin, Duration::ZERO, |_| self.producer.begin_transaction());
+        if begun.decision != Decision::Proceed {
+            return begun;
+        }
+        let deadline = Instant::now() + WRITING;
+        let number = self.state.next();
+        let touch = |topic, partition| {
+            let record = BaseRecord::with_opaque_to(topic, number).partition(partition);
+            self.produce(record.key(LOST), deadline)
+        };
+        let written = touch(state, partition)
+            .and_then(|()| (0..count).try_for_each(|partition| touch(rows, partition)))
+            .and_then(|()| self.acknowledged(deadline));
+        let aborted =
+            self.repeat(Step::Abort, ENDING, |left| self.producer.abort_transaction(left));
+        match written {
+            Ok(()) => aborted,
+            Err((_, why)) => {
+                let why = format!("{why}; then {}", aborted.why);
+                End { decision: Decision::Unknown, why }
+            }
+        }
+    }
+
+    fn acknowledged(&self, deadline: Instant) -> Result<(), (RDKafkaErrorCode, String)> {
         while self.producer.in_flight_count() > 0 {
             if self.state.failure().is_some() {
                 break;

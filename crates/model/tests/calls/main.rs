@@ -4,6 +4,7 @@
 mod faults;
 mod native;
 mod operations;
+mod places;
 mod policy;
 mod quirks;
 mod secrets;

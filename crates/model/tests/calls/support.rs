@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use domain::event::ChunkKind;
+use domain::event::{ChunkKind, QueuePlace};
 use domain::model_definition::ModelDefinition;
 use domain::request::ModelRequest;
 use domain::script::Script;
@@ -119,6 +119,8 @@ pub(crate) struct Heard {
     pub(crate) tries: Vec<i32>,
     /// What came in the last try.
     pub(crate) deltas: Vec<Delta>,
+    /// Where it waited, each with the try that it waited for.
+    pub(crate) places: Vec<(i32, QueuePlace)>,
 }
 
 impl ChunkSink for Heard {
@@ -129,6 +131,10 @@ impl ChunkSink for Heard {
 
     fn delta(&mut self, delta: Delta) {
         self.deltas.push(delta);
+    }
+
+    fn queued(&mut self, attempt: i32, place: QueuePlace) {
+        self.places.push((attempt, place));
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
-use crate::support::{CANARY_KEY, Heard, at, caller, chat, one, server, streaming, with};
+use crate::support::{CANARY_KEY, Heard, at, caller, chat, one, scripted, server, streaming, with};
 
 const PROMPT: &str = "the canary sings at midnight";
 const ID: &str = "request-id-that-is-no-label";
@@ -62,6 +63,46 @@ fn metrics_count_calls_tokens_cost_and_failed_tries_and_hold_no_id() {
     }
     for secret in [CANARY_KEY, PROMPT, "canary", ID, "no-such-model"] {
         assert!(!shown.contains(secret), "{secret} in\n{shown}");
+    }
+}
+
+#[test]
+fn calls_that_wait_are_counted_for_as_long_as_they_do() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let shown = recorder.handle();
+    let rules = json!([{ "reply": "fine", "latency_ms": 100 }]);
+    let narrow = with(scripted("a", rules), json!({ "concurrency": 1 }));
+    let caller = caller([("m", one(narrow))]);
+    let requests = ["1", "2", "3"].map(|id| chat(id, "hi"));
+    let mut heard: [Heard; 3] = Default::default();
+    let [a, b, c] = &mut heard;
+    let seen = async {
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            seen.push(shown.render());
+        }
+        seen
+    };
+    let seen = metrics::with_local_recorder(&recorder, || {
+        let runtime = Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            // The last one gives up while it waits.
+            let hurried = Duration::from_millis(150);
+            let (_, _, last, seen) = tokio::join!(
+                caller.call(&requests[0], None, a),
+                caller.call(&requests[1], None, b),
+                tokio::time::timeout(hurried, caller.call(&requests[2], None, c)),
+                seen,
+            );
+            assert!(last.is_err(), "it had no time for its turn");
+            seen
+        })
+    });
+    let labels = r#"gen_ai_provider_name="scripted",gen_ai_request_model="m",deployment="a""#;
+    for (shown, waiting) in seen.iter().zip([2, 1, 0, 0]) {
+        let line = format!("stepstream_model_calls_waiting{{{labels}}} {waiting}");
+        assert!(shown.lines().any(|shown| shown == line), "no {line} in\n{shown}");
     }
 }
 

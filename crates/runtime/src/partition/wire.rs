@@ -20,6 +20,10 @@ pub const TENANT: &str = "ce_tenant";
 pub const SOURCE_OFFSET: &str = "ce_sourceoffset";
 /// The last log offset that a committed checkpoint covered, an extension attribute.
 pub const STABLE: &str = "ce_stable";
+/// What a chunk of a stream carries, where it is no output; an extension attribute.
+pub const CHUNK_KIND: &str = "ce_chunkkind";
+/// The value of [`CHUNK_KIND`] on a chunk that says where its call waits.
+pub const QUEUED: &str = "queued";
 /// W3C trace context.
 pub const TRACE_PARENT: &str = "traceparent";
 

@@ -141,7 +141,7 @@ pub struct Gateway {
     /// Rates of single keys, by the key's id, e.g. `rates.1a2b3c4d = { per-sec = 50 }`. Default: none.
     pub rates: BTreeMap<String, KeyRate>,
     /// Origins whose pages may call the API from a browser, e.g. `https://console.example`; a list, or one
-    /// text with commas. Default: none.
+    /// text with commas. They hold for push on a port of its own as well. Default: none.
     #[serde(deserialize_with = "list::any")]
     pub cors_origins: Vec<String>,
 }

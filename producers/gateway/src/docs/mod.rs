@@ -2,6 +2,7 @@
 
 pub(crate) mod page;
 pub(crate) mod shapes;
+mod sockets;
 
 use std::sync::LazyLock;
 
@@ -48,11 +49,14 @@ use crate::{App, cloud_events, definitions, events, executions, health, openai, 
         asyncapi,
         page::get,
         crate::page::get,
+        sockets::open,
+        sockets::ticket,
     ),
     tags(
         (name = "openai", description = "As OpenAI has them, and rerank"),
         (name = "executions", description = "Requests and what becomes of them"),
         (name = "definitions", description = "Models"),
+        (name = "push", description = "The WebSocket, where this process has the role `push`"),
         (name = "operation", description = "Probes, metrics, documents")
     ),
     modifiers(&Key)

@@ -1,7 +1,8 @@
 //! The splice of history and live events.
 
 use axum::body::Body;
-use domain::event::{EventType, ExecutionEvent};
+use domain::event::{EventType, ExecutionEvent, QueuePlace};
+use follow::Followed;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use store::Store as _;
@@ -151,6 +152,39 @@ async fn text_is_complete_before_the_end_and_a_new_try_resets_it() {
     });
     assert_eq!(text, "new text");
     assert_eq!(got.events().pop().unwrap().0, "execution.succeeded");
+}
+
+#[tokio::test]
+async fn place_in_a_queue_has_no_id_and_comes_before_the_text() {
+    let served = Served::new().await;
+    served.world.0.store.apply_event(&event("e", 1, EventType::Started)).await.unwrap();
+    let mut seen = served.app.hub.follow("acme", "e");
+    served.world.queued("e", 1, QueuePlace { position: 2, estimated_wait_ms: None });
+    served.world.queued("e", 2, QueuePlace { position: 1, estimated_wait_ms: Some(700) });
+    served.world.chunk("e", 1, 0, "text");
+    served.world.queued("e", 3, QueuePlace { position: 3, estimated_wait_ms: None });
+    // The end comes by another topic, which must not be the faster one here.
+    while !matches!(seen.next().await, Followed::Chunk(_)) {}
+    served.world.event(&event("e", 2, EventType::Succeeded));
+    while !matches!(seen.next().await, Followed::Event(_)) {}
+    let got = events(&served, &[]).await;
+    let seen: Vec<_> = got.events().into_iter().map(|(name, id, _)| (name, id)).collect();
+    let seen: Vec<_> = seen.iter().map(|(name, id)| (name.as_str(), id.as_str())).collect();
+    assert_eq!(
+        seen,
+        [
+            ("execution.started", "0.1"),
+            // It wasn't read while the first was the newest.
+            ("execution.queued", ""),
+            ("output.delta", ""),
+            ("execution.succeeded", "0.2"),
+        ]
+    );
+    let place: Value = serde_json::from_str(&got.events()[1].2).unwrap();
+    let expected = json!({
+        "type": "execution.queued", "execution_id": "e", "position": 1, "estimated_wait_ms": 700
+    });
+    assert_eq!(place, expected);
 }
 
 #[tokio::test]

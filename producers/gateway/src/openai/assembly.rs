@@ -98,7 +98,7 @@ impl Assembly {
                     }
                 }
             }
-            ChunkKind::Done => {}
+            ChunkKind::Done | ChunkKind::Queued => {}
         }
         Ok(out)
     }

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use axum::routing::post;
 use domain::event::EventType;
 use futures_util::StreamExt as _;
 use serde_json::json;
 use service::auth::Scope;
 use store::Store as _;
+use tower::ServiceExt as _;
 
 use super::world::{Answer, Served, answer, event, with_key};
 use super::{Options, Rate, Rates};
@@ -81,6 +84,27 @@ async fn only_pages_of_allowed_origins_may_call() {
     let closed = Served::new().await;
     let got = from_page(&closed, "OPTIONS", page).await;
     assert_eq!((got.status.as_u16(), got.header("access-control-allow-origin")), (405, ""));
+}
+
+#[tokio::test]
+async fn routes_on_a_port_of_their_own_have_the_same_around_them() {
+    let page = "https://console.example";
+    let bare = Router::new().route("/v1/tickets", post(async || "made"));
+    let dressed = crate::dress(bare, &[page.to_owned()]);
+    for (method, status) in [("OPTIONS", 200), ("POST", 200), ("GET", 405)] {
+        let request = Request::builder()
+            .method(method)
+            .uri("/v1/tickets")
+            .header("origin", page)
+            .header("access-control-request-method", "POST")
+            .body(Body::empty())
+            .unwrap();
+        let got = answer(dressed.clone().oneshot(request).await.unwrap()).await;
+        assert_eq!(got.status.as_u16(), status, "{method}");
+        assert_eq!(got.header("access-control-allow-origin"), page, "{method}");
+        assert_eq!(got.header("x-content-type-options"), "nosniff", "{method}");
+        assert!(!got.header("x-request-id").is_empty(), "{method}");
+    }
 }
 
 #[tokio::test]

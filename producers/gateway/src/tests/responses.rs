@@ -182,7 +182,7 @@ async fn conversation_goes_on_from_a_stored_response() {
     let id = first.json()["id"].clone();
     let next = asking(json!({"input": "and?", "previous_response_id": id}));
     let early = served.post("/v1/responses", &next).await;
-    assert_eq!(early.json()["error"]["code"], "response_not_completed", "the store has no answer");
+    assert_eq!(early.json()["previous_response_id"], id, "it needn't wait for the store");
     end(&served, first.header("x-execution-id"), ANSWER).await;
     let second = served.post("/v1/responses", &next).await;
     assert_eq!(second.json()["previous_response_id"], id);
@@ -201,6 +201,20 @@ async fn conversation_goes_on_from_a_stored_response() {
         let body = asking(json!({"previous_response_id": unknown}));
         assert_eq!(served.post("/v1/responses", &body).await.status.as_u16(), 404, "{unknown}");
     }
+}
+
+#[tokio::test]
+async fn response_without_an_answer_is_none_to_go_on_from() {
+    let served = Served::new().await;
+    let first = served.post("/v1/responses", &asking(json!({"background": true}))).await;
+    let execution = first.header("x-execution-id").to_owned();
+    let world = served.world.clone();
+    let next = asking(json!({"previous_response_id": format!("resp_{execution}")}));
+    let (refused, ()) = tokio::join!(served.post("/v1/responses", &next), async move {
+        world.event(&event(&execution, 2, EventType::Cancelled));
+    });
+    assert_eq!(refused.status.as_u16(), 409);
+    assert_eq!(refused.json()["error"]["code"], "response_not_completed");
 }
 
 #[tokio::test]

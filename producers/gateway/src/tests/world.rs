@@ -10,7 +10,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use domain::answer::Failure;
 use domain::catalogue::{DefinitionKind, DefinitionProposed};
-use domain::event::{Chunk, ChunkKind, EventType, ExecutionEvent};
+use domain::event::{Chunk, ChunkKind, EventType, ExecutionEvent, QueuePlace};
 use domain::request::ModelRequest;
 use domain::time::Millis;
 use domain::topic::{Kind, Topic};
@@ -279,6 +279,21 @@ impl World {
             kind: ChunkKind::Text,
             choice: 0,
             text: text.into(),
+        };
+        self.put(Topic::Stream, id, self.0.ids.frame(&chunk).unwrap());
+    }
+
+    /// Puts on `stream` where a call waits before its first try, said for the `nth` time.
+    pub(crate) fn queued(&self, id: &str, nth: i64, place: QueuePlace) {
+        let chunk = Chunk {
+            execution_id: id.into(),
+            tenant: "acme".into(),
+            fence: 1,
+            attempt: 1,
+            index: -nth,
+            kind: ChunkKind::Queued,
+            choice: 0,
+            text: place.to_text(),
         };
         self.put(Topic::Stream, id, self.0.ids.frame(&chunk).unwrap());
     }

@@ -4,7 +4,7 @@ use domain::event::EventType;
 use domain::topic::Kind;
 use serde_json::Value;
 
-use super::world::{ID, TENANT, chunk, event, said};
+use super::world::{ID, TENANT, chunk, event, place, said};
 use super::*;
 
 /// A machine whose client is known, with what it was told taken out.
@@ -277,6 +277,101 @@ fn answer_does_not_wait_for_ever() {
     assert_eq!(told[0]["event"]["type"], "output.reset");
     assert_eq!(told[1]["event"]["type"], "execution.succeeded");
     assert_eq!(told[2]["type"], "unsubscribed");
+}
+
+fn waits(attempt: i32, nth: i64, position: u64) -> Record {
+    Record::Chunk(place(attempt, nth, position).into())
+}
+
+/// Positions, and what else was told.
+fn told(machine: &mut Connection) -> Vec<String> {
+    let one = |message: &Value| match message["event"]["position"].as_u64() {
+        Some(position) => position.to_string(),
+        None => message["event"]["type"].as_str().unwrap_or("about").to_owned(),
+    };
+    drain(machine).iter().map(one).collect()
+}
+
+#[test]
+fn place_in_a_queue_is_an_event_without_a_number() {
+    let mut machine = known(Limits::default());
+    let tag = followed(&mut machine, "s");
+    machine.handle_record(Now::ZERO, tag, waits(1, 1, 3));
+    let expected = serde_json::json!({
+        "type": "event", "subscription": "s",
+        "event": {
+            "type": "execution.queued", "execution_id": ID, "position": 3, "estimated_wait_ms": 300
+        }
+    });
+    assert_eq!(drain(&mut machine), [expected]);
+    // It is nothing to resume after.
+    machine.handle_shutdown();
+    assert_eq!(closed(&mut machine), Some(Close::new(CloseCode::Restarting, "")));
+}
+
+#[test]
+fn slow_client_is_told_only_the_newest_place_in_a_queue() {
+    let mut machine = known(Limits::default());
+    let (tag, other) = (followed(&mut machine, "a"), followed(&mut machine, "b"));
+    for nth in 1..=8 {
+        machine.handle_record(Now::ZERO, tag, waits(1, nth, 9 - nth.unsigned_abs()));
+        machine.handle_record(Now::ZERO, other, waits(1, nth, 20 - nth.unsigned_abs()));
+    }
+    assert_eq!(told(&mut machine), ["1", "12"]);
+    // What comes between is told in its order.
+    machine.handle_record(Now::ZERO, tag, waits(1, 9, 0));
+    machine.handle_record(Now::ZERO, tag, text(0, "a"));
+    machine.handle_record(Now::ZERO, tag, waits(1, 10, 5));
+    machine.handle_record(Now::ZERO, tag, waits(2, 1, 5));
+    machine.handle_record(Now::ZERO, tag, waits(2, 2, 4));
+    machine.handle_record(Now::ZERO, tag, text(1, "b"));
+    assert_eq!(told(&mut machine), ["0", "output.delta", "4", "output.delta"]);
+    assert_eq!(machine.take_counts().coalesced, 0);
+    assert_eq!(machine.outbox.bytes(), 0);
+}
+
+#[test]
+fn place_in_a_queue_that_finds_no_room_is_left_out() {
+    let mut machine = known(Limits { queue_items: 2, ..Limits::default() });
+    let tag = followed(&mut machine, "s");
+    for number in 1..=2 {
+        let event = event(0, number, EventType::Started);
+        machine.handle_record(Now::ZERO, tag, Record::Event(event.into()));
+    }
+    machine.handle_record(Now::ZERO, tag, waits(1, 1, 2));
+    assert_eq!(told(&mut machine), ["execution.started", "execution.started"]);
+    assert_eq!(machine.take_counts().lagged, 0);
+    machine.handle_record(Now::ZERO, tag, waits(1, 2, 1));
+    assert_eq!(told(&mut machine), ["1"]);
+}
+
+#[test]
+fn late_follower_is_told_where_the_call_waits_only_while_it_does() {
+    let ended = || Record::Event(event(0, 1, EventType::Cancelled).into());
+    for (name, records, expected) in [
+        ("it waits", vec![waits(1, 4, 2)], vec!["2"]),
+        ("it speaks", vec![waits(1, 4, 0), text(0, "a")], vec!["output.delta"]),
+        ("it waits again", vec![text(0, "a"), waits(2, 1, 2)], vec!["output.delta", "2"]),
+        ("it has ended", vec![waits(1, 4, 2), ended()], vec![]),
+    ] {
+        let mut machine = known(Limits::default());
+        let said = format!(r#"{{"type":"subscribe","id":"s","execution":"{ID}"}}"#);
+        machine.handle_text(Now::ZERO, &said);
+        let tag = read_of(&effects(&mut machine)).expect("it reads its history");
+        drain(&mut machine);
+        machine.handle_remembered(Now::ZERO, tag, remembered(records));
+        assert_eq!(told(&mut machine), expected, "{name}");
+    }
+}
+
+#[test]
+fn no_place_in_a_queue_is_told_once_the_end_is_known() {
+    let mut machine = known(Limits::default());
+    let tag = followed(&mut machine, "s");
+    machine.handle_record(Now::ZERO, tag, text(0, "half"));
+    machine.handle_record(Now::ZERO, tag, Record::Event(event(0, 1, EventType::Failed).into()));
+    machine.handle_record(Now::ZERO, tag, waits(2, 1, 1));
+    assert_eq!(told(&mut machine), ["output.delta"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A model of everything around the machine: a hub with a memory, a store that lags, a client that checks
 //! what it is told.
 
-use domain::event::{Chunk, ChunkKind, EventType, ExecutionEvent, Position};
+use domain::event::{Chunk, ChunkKind, EventType, ExecutionEvent, Position, QueuePlace};
 use domain::time::Millis;
 use domain::topic::Kind;
 use follow::feed::{DOUBT, Doubt};
@@ -69,6 +69,12 @@ pub(super) fn chunk(attempt: i32, index: i64, text: &str) -> Chunk {
     }
 }
 
+/// Where the call waits before a try, said for the `nth` time.
+pub(super) fn place(attempt: i32, nth: i64, position: u64) -> Chunk {
+    let text = QueuePlace { position, estimated_wait_ms: Some(position * 100) }.to_text();
+    Chunk { kind: ChunkKind::Queued, text, ..chunk(attempt, -nth, "") }
+}
+
 /// Generation and number of an event, as text.
 pub(super) fn ids(text: &str) -> Option<(i64, i64)> {
     let value: Value = serde_json::from_str(text).ok()?;
@@ -86,7 +92,10 @@ fn script(changed: bool) -> Vec<Record> {
         event(0, 2, EventType::Queued),
         event(0, 3, EventType::Started),
     ];
+    let place = |attempt, nth, position| Record::Chunk(place(attempt, nth, position).into());
+    script.extend((1..4).map(|nth| place(1, nth, 3 - nth.unsigned_abs())));
     script.extend((0..4).map(|index| text(1, index, &format!("lost{index} "))));
+    script.push(place(2, 1, 1));
     if changed {
         script.push(event(0, 4, EventType::Queued));
         script.push(event(1, 3, EventType::Queued));
@@ -112,6 +121,8 @@ pub(super) struct Client {
     pub(super) text: String,
     text_place: Option<(i64, i64, i64)>,
     pub(super) resets: usize,
+    /// How often it was told where the call waits.
+    pub(super) places: usize,
     pub(super) messages: usize,
     pub(super) lagged: usize,
     pub(super) ended: bool,
@@ -170,6 +181,12 @@ impl Client {
                 self.text_place = Some((fence, attempt, index));
             }
             "output.done" => {}
+            // It has no number, and nothing follows from it.
+            "execution.queued" if event["number"].is_null() => {
+                assert!(event["position"].as_u64().is_some_and(|place| place < 3), "{event}");
+                assert_eq!(event["execution_id"], ID);
+                self.places += 1;
+            }
             "output.reset" => {
                 assert!(event["reason"].is_string(), "{event}");
                 self.text.clear();

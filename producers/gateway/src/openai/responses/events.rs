@@ -76,7 +76,7 @@ impl Assembly {
                     }
                 }
             }
-            ChunkKind::Done => {}
+            ChunkKind::Done | ChunkKind::Queued => {}
         }
         Ok(out)
     }

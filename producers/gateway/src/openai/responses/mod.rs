@@ -46,6 +46,10 @@ use crate::start::{Findable, Note, Orphan, idempotency_key};
 use crate::trace::Trace;
 use crate::waiting;
 
+/// How long a response waits for the end of the one that it goes on from: who asks has seen that end, and the
+/// store hears of it a moment later.
+const PREVIOUS_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long a cancel waits for the end that it asked for.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -131,6 +135,7 @@ pub(crate) async fn create(
 async fn conversation(app: &App, tenant: &str, asked: &Asked) -> Result<Vec<Value>, Fault> {
     let Some(previous) = &asked.previous else { return Ok(asked.messages.clone()) };
     let (execution, memo) = stored(app, tenant, previous).await?;
+    let execution = waiting::end_of(app, execution, PREVIOUS_PATIENCE).await;
     let ended = execution.output.as_deref().filter(|_| execution.status == Status::Succeeded);
     let Some(output) = ended else {
         return Err(Fault::Conflict {
