@@ -83,7 +83,7 @@ impl Processor for Relay {
                     );
                     context.log(row);
                 }
-                pass_on(answer, context)?;
+                pass_on(*answer, context)?;
             }
             Event::Finished { .. } | Event::Timer { .. } | Event::Command(_) => {}
         }
