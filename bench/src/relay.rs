@@ -83,7 +83,7 @@ impl Processor for Relay {
                     );
                     context.log(row);
                 }
-                pass_on(answer, context)?;
+                pass_on(*answer, context)?;
             }
             Event::Finished { .. } | Event::Timer { .. } | Event::Command(_) => {}
         }
@@ -132,6 +132,7 @@ fn answer_to(id: Id, hops: i32, text: String) -> Answer {
         failure: None,
         usage: None,
         cost: None,
+        output_claim: None,
     }
 }
 

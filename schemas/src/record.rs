@@ -5,6 +5,7 @@
 
 use domain::answer::{Answer, Cost, Failure, ModelOutcome, Usage};
 use domain::catalogue::DefinitionProposed;
+use domain::claim::ClaimCheck;
 use domain::event::{Chunk, ExecutionEvent};
 use domain::fact::{
     Admitted, DeadLetter, Failed, Finished, Header, Rejected, Skipped, Source, TakenOver,
@@ -141,15 +142,16 @@ fields!(Cost { micros, currency });
 fields!(Failure { code, message, class, retryable, source_name => "source", http_status, provider });
 fields!(Source { id, topic, partition, offset, stable });
 fields!(Header { name, value });
+fields!(ClaimCheck { hash, length, media_type });
 fields!(Sender { receiving, topic, partition, stable });
 
 record!(ModelRequest in "model-request" {
     id, tenant, origin, idempotency_key, priority, deadline, not_before, labels, model, operation,
-    body, body_media_type, stream, timeout_ms,
+    body, body_media_type, stream, timeout_ms, body_claim,
 });
 record!(ExecutionEvent in "execution-event" {
     execution_id, kind, tenant, parent_id, generation, number, event_type => "type", time, step,
-    attempt, data, error, usage, cost,
+    attempt, data, error, usage, cost, data_claim,
 });
 record!(Chunk in "chunk" {
     execution_id, tenant, fence, attempt => "try", index, kind, choice, text,
@@ -182,7 +184,7 @@ record!(TimerFired in "timer-fired" { timer, due });
 record!(TakenOver in "taken-over" { owner, program });
 record!(Skipped in "skipped" { offset, fence, reason });
 record!(Answer in "answer" {
-    request_id, origin, status, output, output_media_type, failure, usage, cost,
+    request_id, origin, status, output, output_media_type, failure, usage, cost, output_claim,
 });
 
 record!(Cancel in "cancel" { id, tenant, reason });
@@ -193,7 +195,7 @@ record!(Callback in "callback" { id, tenant, token, payload });
 
 record!(ModelOutcome in "model-outcome" {
     body, body_media_type, provider, deployment, model_used, finish_reason, usage, cost, tries,
-    queued_ms, duration_ms, time_to_first_token_ms, http_status,
+    queued_ms, duration_ms, time_to_first_token_ms, http_status, body_claim,
 });
 record!(ModelCall in "model-call" {
     tenant, origin, model, version, operation, labels, admitted, deadline, trace_parent,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use domain::answer::{Answer, Cost, ErrorClass, Failure, ModelOutcome, Terminal, Usage};
 use domain::catalogue::{DefinitionKind, DefinitionProposed};
+use domain::claim::{ClaimCheck, HASH_PREFIX};
 use domain::event::{Chunk, ChunkKind, EventType, ExecutionEvent};
 use domain::fact::{
     Admitted, DeadLetter, Failed, Finished, Header, Rejected, Skipped, Source, TakenOver,
@@ -153,6 +154,11 @@ pub fn source() -> Source {
     }
 }
 
+fn claim() -> ClaimCheck {
+    let hash = format!("{HASH_PREFIX}{}", "0a".repeat(32));
+    ClaimCheck { hash, length: 262_145, media_type: JSON.into() }
+}
+
 /// A model request.
 #[must_use]
 pub fn model_request() -> ModelRequest {
@@ -168,6 +174,7 @@ pub fn model_request() -> ModelRequest {
         body_media_type: JSON.into(),
         stream: true,
         timeout_ms: Some(30_000),
+        body_claim: Some(claim()),
         ..ModelRequest::new(EXECUTION, "fast", r#"{"input":"grüße"}"#)
     }
 }
@@ -190,6 +197,7 @@ pub fn execution_event() -> ExecutionEvent {
         error: Some(failure()),
         usage: Some(usage()),
         cost: Some(cost()),
+        data_claim: Some(claim()),
     }
 }
 
@@ -333,6 +341,7 @@ pub fn answer() -> Answer {
         failure: Some(failure()),
         usage: Some(usage()),
         cost: Some(cost()),
+        output_claim: Some(claim()),
     }
 }
 
@@ -353,6 +362,7 @@ pub fn model_outcome() -> ModelOutcome {
         duration_ms: 12,
         time_to_first_token_ms: Some(13),
         http_status: Some(200),
+        body_claim: Some(claim()),
     }
 }
 

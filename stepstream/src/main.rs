@@ -8,6 +8,7 @@ mod commands;
 mod definitions;
 mod error;
 mod health;
+mod large;
 mod node;
 mod print;
 mod program;

@@ -17,14 +17,14 @@ use service::catalogue::Definitions;
 use service::config::{Config, Role, StoreKind};
 use service::shutdown::{Shutdown, TaskError};
 use service::telemetry::Metrics;
-use store::Store;
+use store::{Claims, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::cluster::blocking;
 use crate::error::CommandError;
 use crate::stages::Stages;
-use crate::{definitions, health, program};
+use crate::{definitions, health, large, program};
 
 /// How long a part may take to stop that only has to leave off reading.
 const READER_STOPS: Duration = Duration::from_secs(3);
@@ -98,10 +98,12 @@ impl Node {
         let mut stages = Stages::new(shutdown);
         parts.start_definitions(&mut stages);
         let keeps = [Role::Gateway, Role::Archive, Role::Push];
-        let store = match keeps.into_iter().any(|role| parts.config.has(role)) {
+        let keeps = keeps.into_iter().any(|role| parts.config.has(role));
+        let store = match keeps || large::is_kept(&parts.config) {
             true => Some(crate::store::open(&parts.config).await?),
             false => None,
         };
+        let claims = store.clone().map(|store| large::claims(&parts.config, store));
         if let Some(store) = store.as_ref().filter(|_| parts.archives()) {
             parts.start_archive(&mut stages, archive_from, Arc::clone(store));
         }
@@ -109,17 +111,18 @@ impl Node {
         let hub = (listener.is_some() || pushes).then(|| parts.start_hub(&mut stages));
         let mut dependencies = Vec::new();
         if parts.config.has(Role::Inference) {
-            dependencies.push(parts.start_inference(&mut stages, program).await?);
+            dependencies.push(parts.start_inference(&mut stages, program, claims.clone()).await?);
         }
-        let push = match (&hub, &store) {
-            (Some(hub), Some(store)) if pushes => Some(parts.push(hub.clone(), Arc::clone(store))),
+        let kept = store.zip(claims);
+        let push = match (&hub, &kept) {
+            (Some(hub), Some(kept)) if pushes => Some(parts.push(hub.clone(), kept.clone())),
             _ => None,
         };
-        match (listener, hub, store) {
-            (Some(listener), Some(hub), Some(store)) => {
+        match (listener, hub, kept) {
+            (Some(listener), Some(hub), Some(kept)) => {
                 let sockets = push.as_ref().map_or_else(Router::new, Push::router);
                 let edge = (page, listener, sockets);
-                parts.start_gateway(&mut stages, edge, hub, store, dependencies);
+                parts.start_gateway(&mut stages, edge, hub, kept, dependencies);
                 if let Some(push) = push {
                     // Before the gateway, whose port they came by.
                     stages.start("push", PUSH_STOPS, |shutdown| async move {
@@ -212,12 +215,17 @@ impl Parts {
         &self,
         stages: &mut Stages,
         program: JoinHandle<String>,
+        claims: Option<Claims>,
     ) -> Result<Dependency, CommandError> {
         let deltas = ports::Cluster::deltas(&self.cluster)
             .map_err(|error| CommandError::new("making the producer of tokens", error))?;
         let ids = self.cluster.ids().clone();
         let models = Arc::new(Models::new(self.definitions.clone()));
-        let processor = Inference::new(models, model::Options::default(), ids.clone(), deltas);
+        let mut processor = Inference::new(models, model::Options::default(), ids.clone(), deltas);
+        // What others don't find must not be kept, even where this process has a store.
+        if let Some(claims) = claims.filter(|_| large::is_kept(&self.config)) {
+            processor = processor.with_claims(claims);
+        }
         let worker = Worker {
             processor: Arc::new(processor),
             ids,
@@ -254,11 +262,15 @@ impl Parts {
         stages: &mut Stages,
         (page, listener, more): (Page, TcpListener, Router),
         hub: follow::Handle,
-        store: Arc<dyn Store>,
+        (store, claims): (Arc<dyn Store>, Claims),
         dependencies: Vec<Dependency>,
     ) {
+        let body_bytes = match large::is_kept(&self.config) {
+            true => self.config.gateway.max_body_bytes,
+            false => self.config.gateway.max_body_bytes.min(gateway::RECORD_BODY_BYTES),
+        };
         let options = gateway::Options {
-            body_bytes: self.config.gateway.max_body_bytes,
+            body_bytes,
             wait: self.config.gateway.max_wait(),
             drain: GATEWAY_DRAINS,
             topic_prefix: self.config.kafka.prefix.clone(),
@@ -273,6 +285,7 @@ impl Parts {
             ids: self.cluster.ids().clone(),
             hub,
             store,
+            claims,
             definitions: self.definitions.clone(),
             metrics: Arc::new(move || metrics.render()),
             dependencies,
@@ -284,7 +297,7 @@ impl Parts {
         });
     }
 
-    fn push(&self, hub: follow::Handle, store: Arc<dyn Store>) -> Push {
+    fn push(&self, hub: follow::Handle, (store, claims): (Arc<dyn Store>, Claims)) -> Push {
         let config = &self.config.push;
         let limits = push::connection::Limits {
             stall: config.stall(),
@@ -297,7 +310,7 @@ impl Parts {
             sockets_per_key: config.sockets_per_key,
         };
         let definitions = self.definitions.clone();
-        Push::new(options, push::Parts { hub, store, definitions })
+        Push::new(options, push::Parts { hub, store, claims, definitions })
     }
 
     async fn start_health(

@@ -114,6 +114,33 @@ impl Client {
         self.write(Topic::Feed(Kind::Model), None, &request.id, self.frame(request)).await
     }
 
+    /// The length of the longest value that a topic has under keys that begin so.
+    ///
+    /// # Panics
+    /// When it doesn't exist.
+    pub async fn longest(&self, topic: Topic, key: &str) -> usize {
+        let cluster = self.cluster.clone();
+        let tail = tokio::task::spawn_blocking(move || cluster.tail(topic, TailFrom::Earliest));
+        let mut tail = tail.await.expect("a reader").expect("a topic");
+        let mut longest = 0;
+        loop {
+            // Only who reads on learns that there is no more.
+            let Ok(records) = tokio::time::timeout(Duration::from_secs(1), tail.next()).await
+            else {
+                match tail.caught_up() {
+                    true => break,
+                    false => continue,
+                }
+            };
+            let records = records.expect("the topic can be read").into_iter();
+            let ours = records.map(|tailed| tailed.record).filter(|record| {
+                record.key.as_ref().is_some_and(|found| found.starts_with(key.as_bytes()))
+            });
+            longest = ours.map(|record| record.value.len()).chain([longest]).max().unwrap_or(0);
+        }
+        longest
+    }
+
     /// Reads a topic from its beginning.
     ///
     /// # Panics

@@ -64,6 +64,13 @@ export interface Cost {
   currency: string;
 }
 
+/** Stands for a value that can't be had. */
+export interface ClaimCheck {
+  hash: string;
+  length: number;
+  media_type: string;
+}
+
 /** One event of an execution. */
 export interface ExecutionEvent extends Position {
   type: ExecutionEventType;
@@ -80,6 +87,8 @@ export interface ExecutionEvent extends Position {
   error: Failure | null;
   usage: Usage | null;
   cost: Cost | null;
+  /** Only where large data is no longer kept; `data` is null then. */
+  data_claim?: ClaimCheck;
 }
 
 /** A piece of output. */

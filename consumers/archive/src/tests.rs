@@ -13,7 +13,7 @@ use domain::log_row::ExecutionLogRecord;
 use domain::topic::Kind;
 use runtime::ports::{Raw, Tail, TailFrom, Tailed};
 use store::{AcceptedExecution, Batch, Cursor, Embedded, Execution, Filter, LogPlace, Page};
-use store::{Status, StoreError};
+use store::{Status, StoreError, ValueHash};
 use tokio::sync::oneshot;
 
 use super::*;
@@ -98,6 +98,17 @@ impl Store for Flaky {
     async fn execution(&self, tenant: &str, id: &str) -> Result<Option<Execution>, StoreError> {
         self.store.execution(tenant, id).await
     }
+    async fn put_value(
+        &self,
+        tenant: &str,
+        value: &Bytes,
+        now: Millis,
+    ) -> Result<ValueHash, StoreError> {
+        self.store.put_value(tenant, value, now).await
+    }
+    async fn value(&self, tenant: &str, hash: &ValueHash) -> Result<Option<Bytes>, StoreError> {
+        self.store.value(tenant, hash).await
+    }
     async fn events(
         &self,
         tenant: &str,
@@ -157,6 +168,7 @@ fn event(id: &str, number: i64, event_type: EventType) -> Vec<u8> {
         error: None,
         usage: None,
         cost: None,
+        data_claim: None,
     };
     Ids::for_tests().frame(&event).unwrap()
 }

@@ -23,7 +23,7 @@ use axum::serve::ListenerExt as _;
 use domain::time::Millis;
 use service::catalogue::Definitions;
 use service::shutdown::Shutdown;
-use store::Store;
+use store::{Claims, Store};
 use tokio::net::TcpListener;
 
 use crate::sockets::{Room, Sockets};
@@ -55,6 +55,8 @@ pub struct Parts {
     pub hub: follow::Handle,
     /// What was.
     pub store: Arc<dyn Store>,
+    /// What is too large for a record.
+    pub claims: Claims,
     /// Keys.
     pub definitions: Definitions,
 }

@@ -30,8 +30,8 @@ const READ_BUFFER_BYTES: usize = 512;
 /// How much is gathered before it is written.
 const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 /// The most that may wait to be written. One message at a time is handed over, so this is the largest one:
-/// a record of Kafka, as JSON.
-const MAX_WRITE_BYTES: usize = 16 * 1024 * 1024;
+/// an event with the longest value that is kept, and as much for all else of it as a record holds.
+const MAX_WRITE_BYTES: usize = domain::claim::MAX_VALUE_BYTES + 1024 * 1024;
 
 /// The largest body of a request for a ticket.
 const MAX_BODY_BYTES: usize = 4 * 1024;

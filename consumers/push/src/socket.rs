@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use domain::event::Position;
+use domain::event::{ExecutionEvent, Position};
 use follow::{Fed, Feed};
 use futures_util::future::poll_fn;
 use futures_util::stream::{FuturesUnordered, SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use service::auth::{AuthError, KeyHash, Principal, Scope};
-use store::Store;
+use store::{Claims, Store};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite;
 
 use crate::close::{Close, CloseCode};
-use crate::connection::{Connection, Effect, History, Now, Rest, Stands, Wish};
+use crate::connection::{Connection, Effect, History, Now, Outgoing, Rest, Stands, Wish};
 use crate::message::Credential;
 use crate::sockets::{Open, Seat};
 use crate::{Shared, metrics as names, now};
@@ -111,6 +111,10 @@ impl<'a> Driver<'a> {
         let mut stopping = pin!(shared.stopping.asked());
         let mut reads = FuturesUnordered::new();
         let mut flushed = true;
+        // At most one event at a time has its data fetched, and nothing is sent before it: that keeps the
+        // order, and a client that is behind costs one value and no more.
+        let mut fetching = FuturesUnordered::new();
+        let mut fetched: Option<String> = None;
         loop {
             // All effects before anything else: the machine waits for their answers.
             loop {
@@ -138,6 +142,13 @@ impl<'a> Driver<'a> {
                         let code = close.code;
                         let frame = CloseFrame { code: code.number(), reason: close.reason.into() };
                         let goodbye = async {
+                            // The reason may name the place of an event that is still being fetched.
+                            if fetched.is_none() {
+                                fetched = fetching.next().await;
+                            }
+                            if let Some(text) = fetched {
+                                let _ = sink.send(Message::Text(text.into())).await;
+                            }
                             // The client may be gone, or not read: it had its chance.
                             let _ = sink.send(Message::Close(Some(frame))).await;
                             while let Some(Ok(_)) = stream.next().await {}
@@ -148,7 +159,8 @@ impl<'a> Driver<'a> {
                 }
             }
             self.count();
-            let writes = self.connection.has_message();
+            let held = !fetching.is_empty();
+            let writes = fetched.is_some() || (!held && self.connection.has_message());
             let deadline = self.connection.deadline().unwrap_or_default();
             let replaced = self.identity.as_ref().map(|who| Arc::clone(&who.seat.replaced));
             let replaced = async {
@@ -167,7 +179,20 @@ impl<'a> Driver<'a> {
                 step = step, if writes || !flushed => match step {
                     Err(_) => return self.broken(),
                     Ok(Step::Ready) => {
-                        if let Some(text) = self.connection.poll_message(self.now()) {
+                        let text = match fetched.take() {
+                            Some(text) => Some(text),
+                            None => match self.connection.poll_message(self.now()) {
+                                Some(Outgoing::Text(text)) => Some(text),
+                                Some(Outgoing::Large { subscription, event }) => {
+                                    let claims = self.shared.parts.claims.clone();
+                                    let event = ExecutionEvent::clone(&event);
+                                    fetching.push(whole(claims, subscription, event));
+                                    None
+                                }
+                                None => None,
+                            },
+                        };
+                        if let Some(text) = text {
                             if sink.start_send_unpin(Message::Text(text.into())).is_err() {
                                 return self.broken();
                             }
@@ -176,11 +201,14 @@ impl<'a> Driver<'a> {
                     }
                     Ok(Step::Flushed) => {
                         flushed = true;
-                        // Tells the machine that everything was taken.
-                        let more = self.connection.poll_message(self.now());
-                        debug_assert!(more.is_none(), "there was nothing to write");
+                        if !held {
+                            // Tells the machine that everything was taken.
+                            let more = self.connection.poll_message(self.now());
+                            debug_assert!(more.is_none(), "there was nothing to write");
+                        }
                     }
                 },
+                Some(text) = fetching.next(), if held => fetched = Some(text),
                 fed = self.feed.next() => self.take_in(fed),
                 Some((tag, history)) = reads.next(), if !reads.is_empty() => {
                     self.connection.handle_history(self.now(), tag, history);
@@ -362,6 +390,12 @@ impl Shared {
             .map_err(|error| Close::new(CloseCode::NotAllowed, error.to_string()))?;
         Ok(principal)
     }
+}
+
+/// The message of an event, with its data where that can be had.
+async fn whole(claims: Claims, subscription: String, mut event: ExecutionEvent) -> String {
+    claims.fill_event(&mut event).await;
+    Outgoing::event_text(&subscription, &event)
 }
 
 async fn history(store: Arc<dyn Store>, tenant: String, read: Read) -> (u64, Option<History>) {

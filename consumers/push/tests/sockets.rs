@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use domain::catalogue::DefinitionProposed;
+use domain::claim::{ClaimCheck, LIMIT_BYTES};
 use domain::event::{Chunk, ChunkKind, EventType, ExecutionEvent};
 use domain::time::Millis;
 use domain::topic::{Kind, Topic};
@@ -19,7 +20,7 @@ use service::auth::{KeyDefinition, NewKey, Scope};
 use service::catalogue::Definitions;
 use stepstream_push::connection::Limits;
 use stepstream_push::{Options, PROTOCOL, Parts, Push};
-use store::Store;
+use store::{Checked, Claims, Store};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -87,7 +88,12 @@ impl World {
         let definitions = Definitions::new();
         let key = NewKey::generate().unwrap();
         definitions.apply(key.proposal("k", &of("mine", &[Scope::ExecutionsRead]), "test"));
-        let parts = Parts { hub: handle, store: store.clone(), definitions: definitions.clone() };
+        let parts = Parts {
+            hub: handle,
+            store: store.clone(),
+            claims: Claims::new(store.clone(), LIMIT_BYTES),
+            definitions: definitions.clone(),
+        };
         let push = Push::new(options, parts);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
@@ -212,6 +218,7 @@ fn event(tenant: &str, id: &str, number: i64, event_type: EventType) -> Executio
         error: None,
         usage: None,
         cost: None,
+        data_claim: None,
     }
 }
 
@@ -357,6 +364,39 @@ async fn revoked_key_ends_an_open_socket_and_no_other() {
     assert_eq!(client.closed().await.0, 4001);
     kept.say(&json!({"type": "ping"})).await;
     assert_eq!(kept.next().await["type"], "pong");
+}
+
+#[tokio::test]
+async fn large_data_is_in_its_event_in_its_order_and_without_a_store_value_the_claim_is() {
+    let world = World::new(Options::default()).await;
+    let claims = Claims::new(world.store.clone(), LIMIT_BYTES);
+    let data = json!({"text": "x".repeat(1024 * 1024)});
+    let claimed = claims.check_in("mine", data.to_string(), "application/json").await.unwrap();
+    let Checked::Claimed(claim) = claimed else { panic!("a MiB is large") };
+    let large = |id: &str, hash: &str| {
+        let claim = ClaimCheck { hash: hash.into(), ..claim.clone() };
+        ExecutionEvent { data_claim: Some(claim), ..event("mine", id, 2, EventType::Succeeded) }
+    };
+    let mut client = world.known().await;
+    let gone = format!("sha256:{}", "0a".repeat(32));
+    for (id, hash) in [("e", claim.hash.as_str()), ("gone", &gone)] {
+        client.subscribe(&json!({"type": "subscribe", "id": id, "execution": id})).await;
+        world.publish(&event("mine", id, 1, EventType::Started));
+        world.publish(&large(id, hash));
+        assert_eq!(client.next().await["event"]["number"], 1);
+        let event = client.next().await["event"].take();
+        assert_eq!((&event["number"], &event["execution_id"]), (&json!(2), &json!(id)));
+        if id == "e" {
+            assert!(event["data"] == data, "the data is as it was checked in");
+            assert_eq!(event.get("data_claim"), None);
+        } else {
+            assert_eq!(
+                (&event["data"], &event["data_claim"]["hash"]),
+                (&json!(null), &json!(gone))
+            );
+        }
+        assert_eq!(client.next().await["type"], "unsubscribed", "what comes after it waits");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::claim::ClaimCheck;
 use crate::request::Origin;
 
 /// Tokens that a call used, as the provider counted them.
@@ -187,7 +188,7 @@ pub struct Answer {
     pub origin: Origin,
     /// How it ended.
     pub status: Terminal,
-    /// The answer's JSON, where there is one.
+    /// The answer's JSON, where there is one and `output_claim` doesn't stand for it.
     pub output: Option<String>,
     /// Media type of `output`.
     pub output_media_type: String,
@@ -197,12 +198,15 @@ pub struct Answer {
     pub usage: Option<Usage>,
     /// What it cost.
     pub cost: Option<Cost>,
+    /// Stands for an output that is too large for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_claim: Option<ClaimCheck>,
 }
 
 /// How a model call ended well: the fact that `Finished` carries for the inference processor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelOutcome {
-    /// The answer, in the OpenAI shape of the operation.
+    /// The answer, in the OpenAI shape of the operation; empty when `body_claim` stands for it.
     pub body: String,
     /// Media type of `body`.
     pub body_media_type: String,
@@ -228,4 +232,7 @@ pub struct ModelOutcome {
     pub time_to_first_token_ms: Option<i64>,
     /// HTTP status of the answer.
     pub http_status: Option<i32>,
+    /// Stands for an answer that is too large for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_claim: Option<ClaimCheck>,
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Cost, Failure, Usage};
+use crate::claim::ClaimCheck;
 use crate::time::Millis;
 use crate::topic::Kind;
 
@@ -111,7 +112,7 @@ pub struct ExecutionEvent {
     pub step: Option<String>,
     /// The attempt of the step, from 1.
     pub attempt: Option<i32>,
-    /// JSON, by type; for `execution.succeeded` the answer.
+    /// JSON, by type; for `execution.succeeded` the answer. `None` as well when `data_claim` stands for it.
     pub data: Option<String>,
     /// Why it failed.
     pub error: Option<Failure>,
@@ -119,6 +120,9 @@ pub struct ExecutionEvent {
     pub usage: Option<Usage>,
     /// What it cost.
     pub cost: Option<Cost>,
+    /// Stands for data that is too large for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_claim: Option<ClaimCheck>,
 }
 
 impl ExecutionEvent {

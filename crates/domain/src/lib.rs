@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod catalogue;
+pub mod claim;
 pub mod event;
 pub mod fact;
 pub mod id;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::claim::ClaimCheck;
 use crate::time::Millis;
 
 /// The tenant of a record that names none.
@@ -89,7 +90,7 @@ pub struct ModelRequest {
     pub model: String,
     /// What to do.
     pub operation: Operation,
-    /// The OpenAI-shaped JSON of the operation, vendor fields included.
+    /// The OpenAI-shaped JSON of the operation, vendor fields included; empty when `body_claim` stands for it.
     pub body: String,
     /// Media type of `body`.
     pub body_media_type: String,
@@ -97,6 +98,9 @@ pub struct ModelRequest {
     pub stream: bool,
     /// Bound on the whole call, queueing included; `None`: the definition's.
     pub timeout_ms: Option<i64>,
+    /// Stands for a body that is too large for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_claim: Option<ClaimCheck>,
 }
 
 impl ModelRequest {
@@ -118,6 +122,7 @@ impl ModelRequest {
             body_media_type: JSON.into(),
             stream: false,
             timeout_ms: None,
+            body_claim: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! framed, or whose it may be.
 
 use domain::answer::{Cost, Failure, Usage};
+use domain::claim::ClaimCheck;
 use domain::event::{Chunk, ChunkKind, EventType, ExecutionEvent, QueuePlace};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -28,6 +29,7 @@ pub fn event(event: &ExecutionEvent) -> String {
         error: event.error.as_ref().map(ErrorView::of),
         usage: event.usage.as_ref().map(UsageView::of),
         cost: event.cost.as_ref().map(CostView::of),
+        data_claim: event.data_claim.as_ref(),
     })
 }
 
@@ -118,6 +120,9 @@ struct EventView<'a> {
     error: Option<ErrorView<'a>>,
     usage: Option<UsageView>,
     cost: Option<CostView<'a>>,
+    /// Only where the value that it stands for can't be had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_claim: Option<&'a ClaimCheck>,
 }
 
 #[derive(Serialize)]
@@ -248,6 +253,7 @@ mod tests {
                 reasoning_tokens: 0,
             }),
             cost: Some(Cost { micros: 5, currency: "USD".into() }),
+            data_claim: None,
         }
     }
 

@@ -167,6 +167,7 @@ mod tests {
             error: None,
             usage: None,
             cost: None,
+            data_claim: None,
         }
     }
 

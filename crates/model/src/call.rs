@@ -373,6 +373,7 @@ impl<'a> Call<'a> {
             duration_ms: millis(self.started.elapsed()),
             time_to_first_token_ms: first_token.map(millis),
             http_status: reply.http_status,
+            body_claim: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use domain::answer::{Answer, Cost, Failure, Usage};
+use domain::claim::ClaimCheck;
 use domain::event::{EventType, ExecutionEvent};
 use domain::fact::Fact;
 use domain::log_row::ExecutionLogRecord;
@@ -64,6 +65,8 @@ pub struct EventBody {
     pub usage: Option<Usage>,
     /// What it cost.
     pub cost: Option<Cost>,
+    /// Stands for `data`, where that is too large for the record.
+    pub data_claim: Option<ClaimCheck>,
     /// `traceparent` to send along, so that one trace runs through the whole execution.
     pub trace_parent: Option<String>,
     /// Where `trace_parent` names the span of this very publication: the span above it. It is then told to
@@ -195,6 +198,7 @@ impl<P: Processor> Context<'_, P> {
             error: body.error,
             usage: body.usage,
             cost: body.cost,
+            data_claim: body.data_claim,
         };
         let key = self.entity.to_string();
         let trace = (body.trace_parent, body.below);

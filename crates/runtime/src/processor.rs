@@ -172,7 +172,7 @@ pub enum Event<P: Processor> {
         timer: String,
     },
     /// Another processor answered a request of this entity.
-    Answer(Answer),
+    Answer(Box<Answer>),
     /// Somebody outside wants something of this entity.
     Command(Order),
 }

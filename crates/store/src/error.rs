@@ -37,6 +37,12 @@ pub enum StoreError {
         /// The newest version that this program reads.
         known: u8,
     },
+    /// What lies under a hash is something else.
+    #[error("the value {hash} was altered: its bytes have another hash")]
+    Altered {
+        /// The hash.
+        hash: String,
+    },
     /// A cursor that this store didn't give out.
     #[error("the cursor is not one of ours")]
     Cursor,

@@ -4,7 +4,11 @@
 //! on the order in which they arrive, reads of one partition, one list by time. There is no
 //! read-modify-write that a caller could see, no counter, no search, no transaction over two calls. The
 //! store decides nothing about an execution; it keeps what the folds said.
+//!
+//! One thing in it stands in no topic: values too large for a record, for which a claim check stands there.
+//! No replay brings them back, so they are durable before their record can be written.
 
+mod claims;
 pub mod conformance;
 pub mod cql;
 pub mod embedded;
@@ -13,19 +17,23 @@ mod codec;
 mod error;
 mod record;
 mod summary;
+mod value;
 mod visible;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use domain::event::{ExecutionEvent, Position};
 use domain::log_row::ExecutionLogRecord;
 use domain::time::Millis;
 
+pub use claims::{CheckInError, CheckOutError, Checked, Claims};
 pub use cql::Cql;
 pub use embedded::Embedded;
 pub use error::StoreError;
 pub use record::{
     AcceptedExecution, Batch, Cursor, Execution, Filter, LogPlace, Page, Progress, Status,
 };
+pub use value::{CHUNK_BYTES, ValueHash};
 
 /// The most rows that one read returns, whatever its `limit` says: a page stays a page.
 pub const MAX_ROWS: usize = 1_000;
@@ -104,8 +112,21 @@ pub trait Store: Send + Sync {
     /// The next offset to read of a topic's partition; `None`: nothing of it was archived.
     async fn progress(&self, topic: &str, partition: i32) -> Result<Option<i64>, StoreError>;
 
+    /// Keeps a value under the hash of its bytes, which it returns. It is durable when it is answered, for
+    /// it stands nowhere else. Its time begins at `now`, and begins again whenever it is put.
+    async fn put_value(
+        &self,
+        tenant: &str,
+        value: &Bytes,
+        now: Millis,
+    ) -> Result<ValueHash, StoreError>;
+
+    /// The tenant's value with this hash: the whole, or `None` when any of it is missing.
+    async fn value(&self, tenant: &str, hash: &ValueHash) -> Result<Option<Bytes>, StoreError>;
+
     /// Deletes the executions of which nothing was heard since `before`, with all their rows, and
-    /// says how many. A store whose rows expire by themselves deletes none.
+    /// says how many; and the values that were put before then. A store whose rows expire by themselves
+    /// deletes none.
     async fn expire(&self, before: Millis) -> Result<u64, StoreError>;
 
     /// Returns when everything that was answered before is durable.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::answer::{Cost, Failure, Usage};
+use domain::claim::ClaimCheck;
 use domain::event::{EventType, ExecutionEvent, Position};
 use domain::log_row::ExecutionLogRecord;
 use domain::time::Millis;
@@ -138,8 +139,11 @@ pub struct Execution {
     pub updated: Millis,
     /// The place of the last event; `None`: no event yet.
     pub position: Option<Position>,
-    /// The answer's JSON, when it succeeded.
+    /// The answer's JSON, when it succeeded and `output_claim` doesn't stand for it.
     pub output: Option<String>,
+    /// Stands for an answer that is too large for a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_claim: Option<ClaimCheck>,
     /// Why it ended without an answer.
     pub error: Option<Failure>,
     /// What it used.

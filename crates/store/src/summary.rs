@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use domain::answer::{Cost, Failure, Usage};
+use domain::claim::ClaimCheck;
 use domain::event::{ExecutionEvent, Position};
 use domain::log_row::ExecutionLogRecord;
 use domain::time::Millis;
@@ -64,6 +65,8 @@ pub(crate) struct Ended {
     error: Option<Failure>,
     usage: Option<Usage>,
     cost: Option<Cost>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    claim: Option<ClaimCheck>,
 }
 
 impl Ended {
@@ -138,6 +141,7 @@ impl Summary {
                 error: event.error.clone(),
                 usage: event.usage,
                 cost: event.cost.clone(),
+                claim: event.data_claim.clone(),
             });
         }
     }
@@ -183,12 +187,14 @@ impl Summary {
             updated,
             position,
             output: None,
+            output_claim: None,
             error: None,
             usage: None,
             cost: None,
         };
         if let Some(ended) = ended {
             execution.output = ended.data.filter(|_| status == Status::Succeeded);
+            execution.output_claim = ended.claim.filter(|_| status == Status::Succeeded);
             execution.error = ended.error;
             execution.usage = ended.usage;
             execution.cost = ended.cost;

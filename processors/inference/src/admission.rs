@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use domain::answer::{ErrorClass, Failure};
+use domain::claim::ClaimCheck;
 use domain::id;
 use domain::request::{JSON, ModelRequest, Operation};
 use serde_json::value::RawValue;
@@ -56,7 +57,24 @@ pub fn check(request: &ModelRequest) -> Result<(), Invalid> {
     if !is_json(&request.body_media_type) {
         return Err(Invalid::new("body_media_type", format!("is not {JSON}")));
     }
-    body(request.operation, &request.body)
+    match &request.body_claim {
+        Some(claim) => claimed(claim, &request.body),
+        None if request.body.is_empty() => {
+            Err(Invalid::new("body", "is empty, and there is no body_claim"))
+        }
+        None => body(request.operation, &request.body),
+    }
+}
+
+/// A body that lies elsewhere is looked at when it is fetched.
+fn claimed(claim: &ClaimCheck, text: &str) -> Result<(), Invalid> {
+    if !text.is_empty() {
+        return Err(Invalid::new("body", "has to be empty beside a body_claim"));
+    }
+    if !is_json(&claim.media_type) {
+        return Err(Invalid::new("body_claim.media_type", format!("is not {JSON}")));
+    }
+    claim.check().map_err(|error| Invalid::new("body_claim", format!("can't be one: {error}")))
 }
 
 fn named(path: &str, text: &str) -> Result<(), Invalid> {
@@ -88,7 +106,8 @@ fn is_json(media_type: &str) -> bool {
     essence.trim().eq_ignore_ascii_case(JSON)
 }
 
-fn body(operation: Operation, text: &str) -> Result<(), Invalid> {
+/// Checks the JSON that a provider would be asked with.
+pub(crate) fn body(operation: Operation, text: &str) -> Result<(), Invalid> {
     if nests_deeper_than(text, MAX_DEPTH) {
         return Err(Invalid::new("body", format!("nests deeper than {MAX_DEPTH} levels")));
     }

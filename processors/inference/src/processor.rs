@@ -15,8 +15,10 @@ use runtime::processor::{
 };
 use schemas::Ids;
 use service::telemetry::Tracer;
+use store::Claims;
 
 use crate::chunks::Chunks;
+use crate::large::Large;
 use crate::models::{Models, Unfit};
 use crate::spans::CallSpans;
 use crate::{admission, metrics, spans, step};
@@ -27,6 +29,7 @@ pub struct Inference {
     caller: Caller,
     ids: Ids,
     deltas: Arc<dyn Deltas>,
+    large: Large,
     tracer: Tracer,
 }
 
@@ -42,7 +45,13 @@ impl Inference {
     ) -> Self {
         let definitions: Arc<dyn model::Definitions> = models.clone();
         let (caller, tracer) = (Caller::new(calls, definitions), Tracer::installed());
-        Self { models, caller, ids, deltas, tracer }
+        Self { models, caller, ids, deltas, large: Large::new(None), tracer }
+    }
+
+    /// The same, with a place for what is too large for a record: one that gateways have as well.
+    #[must_use]
+    pub fn with_claims(self, claims: Claims) -> Self {
+        Self { large: Large::new(Some(claims)), ..self }
     }
 
     /// The same, with its spans elsewhere.
@@ -61,10 +70,13 @@ impl Inference {
         if let Some(version) = version {
             self.models.arrival(&request.tenant, &request.model, *version).await?;
         }
+        let fetched = self.large.fetch(request).await?;
+        let request = fetched.as_ref().map_or(request, |fetched| &fetched.request);
         let chunks = Chunks::new(&self.ids, &*self.deltas, call, running);
         if !request.stream {
             let mut sink = chunks.places();
-            return self.caller.call(request, *version, &mut spans.around(&mut sink)).await;
+            let result = self.caller.call(request, *version, &mut spans.around(&mut sink)).await;
+            return self.large.keep(&request.tenant, result?).await;
         }
         let mut sink = chunks.sink();
         let mut sink = spans.around(&mut sink);
@@ -75,7 +87,7 @@ impl Inference {
         if result.is_ok() {
             chunks.complete();
         }
-        result
+        self.large.keep(&request.tenant, result?).await
     }
 }
 

@@ -172,7 +172,8 @@ fn tell(
     let mut media_type = JSON.to_owned();
     match ending {
         Ending::Succeeded(outcome) => {
-            body.data = Some(outcome.body);
+            body.data = outcome.body_claim.is_none().then_some(outcome.body);
+            body.data_claim = outcome.body_claim;
             body.usage = outcome.usage;
             body.cost = outcome.cost;
             media_type = outcome.body_media_type;
@@ -193,6 +194,7 @@ fn tell(
                 failure: body.error.clone(),
                 usage: body.usage,
                 cost: body.cost.clone(),
+                output_claim: body.data_claim.clone(),
             },
             answer_parent,
         )?;

@@ -8,7 +8,8 @@ mod traces;
 use std::sync::Arc;
 
 use domain::answer::{Answer, Cost, ErrorClass, Failure, ModelOutcome, Terminal, Usage};
-use domain::event::{ChunkKind, ExecutionEvent};
+use domain::claim::ClaimCheck;
+use domain::event::{ChunkKind, EventType, ExecutionEvent};
 use domain::fact::{Fact, Order};
 use domain::log_row::ExecutionLogRecord;
 use domain::request::{ModelRequest, Origin, OriginKind};
@@ -34,7 +35,7 @@ fn asked_by(kind: OriginKind) -> ModelRequest {
     ModelRequest { origin: Some(origin), ..request() }
 }
 
-fn outcome() -> ModelOutcome {
+pub(crate) fn outcome() -> ModelOutcome {
     ModelOutcome {
         body: r#"{"object":"chat.completion"}"#.into(),
         body_media_type: "application/json".into(),
@@ -54,6 +55,7 @@ fn outcome() -> ModelOutcome {
         duration_ms: 120,
         time_to_first_token_ms: Some(30),
         http_status: Some(200),
+        body_claim: None,
     }
 }
 
@@ -285,6 +287,25 @@ fn answer_that_is_too_large_fails_the_execution_and_answers_whoever_asked() {
     let (_, answer) = answers(&harness, Kind::Workflow).pop().expect("an answer");
     assert_eq!(answer.status, Terminal::Failed);
     assert_eq!(answer.failure.map(|failure| failure.class), Some(ErrorClass::TooLarge));
+}
+
+#[test]
+fn large_answer_is_told_by_its_claim_check() {
+    let mut harness = partition();
+    harness.publish(&asked_by(OriginKind::Workflow));
+    let claim = ClaimCheck {
+        hash: format!("sha256:{}", "0a".repeat(32)),
+        length: 300_000,
+        media_type: "application/json".into(),
+    };
+    let body_claim = Some(claim.clone());
+    end_call(&mut harness, Ok(ModelOutcome { body: String::new(), body_claim, ..outcome() }));
+    harness.pass(200);
+    let ended = events(&harness).pop().expect("an event");
+    assert_eq!((ended.event_type, ended.data), (EventType::Succeeded, None));
+    assert_eq!(ended.data_claim.as_ref(), Some(&claim));
+    let (_, answer) = answers(&harness, Kind::Workflow).pop().expect("an answer");
+    assert_eq!((answer.output, answer.output_claim), (None, Some(claim)));
 }
 
 #[test]

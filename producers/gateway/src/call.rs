@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use domain::answer::{Cost, ErrorClass, Failure, Terminal, Usage};
+use domain::claim::ClaimCheck;
 use domain::event::{Chunk, EventType, ExecutionEvent, Position};
 use domain::fact::Order;
 use domain::time::Millis;
 use domain::topic::Kind;
 use follow::{Followed, Following};
-use store::AcceptedExecution;
+use store::{AcceptedExecution, Claims, StoreError};
 use tokio::time::Instant;
 
 use crate::fault::Fault;
@@ -29,6 +30,8 @@ const ASK_AT_MOST: Duration = Duration::from_secs(16);
 pub(crate) struct Ended {
     pub(crate) status: Terminal,
     pub(crate) output: Option<String>,
+    /// Stands for an output that could not be had.
+    pub(crate) output_claim: Option<ClaimCheck>,
     pub(crate) failure: Option<Failure>,
     pub(crate) usage: Option<Usage>,
     pub(crate) cost: Option<Cost>,
@@ -60,6 +63,8 @@ pub(crate) struct Call {
     following: Following,
     accepted: Option<AcceptedExecution>,
     standing: Standing,
+    /// The ending whose answer is being fetched.
+    ending: Option<Box<Ended>>,
     ask: Instant,
     pause: Duration,
     guard: Guard,
@@ -98,6 +103,7 @@ impl Call {
             following,
             accepted: Some(intent.accepted()),
             standing: Standing::First,
+            ending: None,
             ask: Instant::now() + ASK_FIRST,
             pause: ASK_FIRST,
             guard,
@@ -125,6 +131,7 @@ impl Call {
             following,
             accepted: None,
             standing: Standing::First,
+            ending: None,
             ask: Instant::now(),
             pause: ASK_FIRST,
             guard,
@@ -147,12 +154,27 @@ impl Call {
     /// What comes next. May be dropped while it waits.
     pub(crate) async fn news(&mut self) -> News {
         loop {
+            // It stays where it is while its answer is fetched, since this may be dropped meanwhile.
+            if let Some(ending) = &mut self.ending {
+                match ending.fill(&self.app.claims, &self.tenant).await {
+                    Ok(()) => {
+                        if let Some(ending) = self.ending.take() {
+                            return self.ended(ending);
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the store can't be asked for a large answer");
+                        self.ending = None;
+                        self.ask_later();
+                    }
+                }
+            }
             tokio::select! {
                 biased;
                 followed = self.following.next() => match followed {
                     Followed::Event(event) => {
                         if let Some(ended) = Ended::of_event(*event) {
-                            return self.ended(ended);
+                            self.ending = Some(Box::new(ended));
                         }
                     }
                     Followed::Chunk(chunk) => return News::Chunk(chunk),
@@ -165,13 +187,18 @@ impl Call {
                 () = tokio::time::sleep_until(self.ask) => {
                     if let Some(ended) = self.ask_store().await {
                         ::metrics::counter!(names::FROM_STORE).increment(1);
-                        return self.ended(ended);
+                        self.ending = Some(Box::new(ended));
+                    } else {
+                        self.ask_later();
                     }
-                    self.ask = Instant::now() + self.pause;
-                    self.pause = (self.pause * 2).min(ASK_AT_MOST);
                 }
             }
         }
+    }
+
+    fn ask_later(&mut self) {
+        self.ask = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(ASK_AT_MOST);
     }
 
     /// What comes next before `deadline`, and before this gateway has to let its clients go. After an error
@@ -231,9 +258,9 @@ impl Call {
         }
     }
 
-    fn ended(&mut self, ended: Ended) -> News {
+    fn ended(&mut self, ended: Box<Ended>) -> News {
         self.guard.armed = Armed::No;
-        News::Ended(Box::new(ended))
+        News::Ended(ended)
     }
 
     async fn ask_store(&self) -> Option<Ended> {
@@ -264,7 +291,8 @@ impl Ended {
         };
         let position = Some(event.position());
         let ExecutionEvent { data: output, error: failure, usage, cost, time, .. } = event;
-        Some(Self { status, output, failure, usage, cost, time, position })
+        let output_claim = event.data_claim;
+        Some(Self { status, output, output_claim, failure, usage, cost, time, position })
     }
 
     pub(crate) fn of_execution(execution: store::Execution) -> Option<Self> {
@@ -276,8 +304,18 @@ impl Ended {
             _ => return None,
         };
         let position = execution.position;
-        let store::Execution { output, error: failure, usage, cost, updated: time, .. } = execution;
-        Some(Self { status, output, failure, usage, cost, time, position })
+        let store::Execution { output, output_claim, error: failure, usage, cost, .. } = execution;
+        let time = execution.updated;
+        Some(Self { status, output, output_claim, failure, usage, cost, time, position })
+    }
+
+    /// Puts the output in the place of its claim check, which stays where the value is gone.
+    async fn fill(&mut self, claims: &Claims, tenant: &str) -> Result<(), StoreError> {
+        let Some(claim) = &self.output_claim else { return Ok(()) };
+        if let Some(text) = claims.text_or_gone(tenant, claim).await? {
+            (self.output, self.output_claim) = (Some(text), None);
+        }
+        Ok(())
     }
 
     /// The answer's JSON, or why there is none.
@@ -287,10 +325,12 @@ impl Ended {
         let failure = |class, code: &str, message: &str| Failure::new(class, code, message);
         Err(match self.status {
             Terminal::Succeeded => {
-                return self.output.ok_or_else(|| Fault::Unusable {
-                    execution: execution.to_owned(),
-                    problem: "the execution succeeded without an answer".into(),
-                });
+                let problem = match &self.output_claim {
+                    Some(claim) => format!("its answer of {} bytes can't be had", claim.length),
+                    None => "the execution succeeded without an answer".into(),
+                };
+                let execution = execution.to_owned();
+                return self.output.ok_or(Fault::Unusable { execution, problem });
             }
             Terminal::Cancelled => {
                 failed(failure(ErrorClass::Invalid, "cancelled", "the execution was cancelled"))

@@ -106,7 +106,7 @@ pub(crate) async fn get(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let frames = stream::unfold(feed, |mut feed| async move {
-        let frame = feed.next().await?;
+        let frame = feed.next().await?.whole(&feed.app).await;
         Some((Ok::<_, Infallible>(frame.into_event()), feed))
     });
     Ok(Sse::new(frames).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
@@ -125,7 +125,10 @@ async fn list(
     if find(app, tenant, id).await?.is_none() {
         return Err(Fault::NotFound { what: "execution", name: id.to_owned() });
     }
-    let events = read(app, tenant, id, after, limit).await?;
+    let mut events = read(app, tenant, id, after, limit).await?;
+    for event in &mut events {
+        app.claims.fill_event(event).await;
+    }
     let next = (events.len() == limit)
         .then(|| events.last().map(|event| place_text(event.position())))
         .flatten();
@@ -211,6 +214,14 @@ enum Frame {
 }
 
 impl Frame {
+    /// The same, with data that lies elsewhere. Before it nothing else is sent.
+    async fn whole(mut self, app: &App) -> Self {
+        if let Self::Event(event) = &mut self {
+            app.claims.fill_event(event).await;
+        }
+        self
+    }
+
     fn into_event(self) -> Event {
         let attempt = |of: Try| json!({"fence": of.fence, "try": of.attempt});
         match self {

@@ -36,6 +36,12 @@ pub(crate) async fn find(app: &App, tenant: &str, id: &str) -> Result<Option<Exe
     app.store.execution(tenant, id).await.map_err(|error| away(&error))
 }
 
+/// The execution with its answer, wherever that lies.
+pub(crate) async fn whole(app: &App, mut execution: Execution) -> Result<Execution, Fault> {
+    app.claims.fill_execution(&mut execution).await.map_err(|error| away(&error))?;
+    Ok(execution)
+}
+
 /// How many executions a page has that doesn't say.
 const PAGE: usize = 50;
 
@@ -64,6 +70,9 @@ pub(crate) struct Selection {
 }
 
 /// The tenant's executions, newest first.
+///
+/// An answer above 256 KiB is not in the list: `output_claim` stands there for it, and the execution itself
+/// has it.
 ///
 /// A page may have fewer than `limit`, even none, and still a `next`: a rare status is looked for in bounded
 /// steps. The last page's `next` is null.
@@ -126,7 +135,8 @@ fn one_of<const N: usize>(names: [&str; N]) -> String {
     format!("must be one of {}", names.map(|name| format!("`{name}`")).join(", "))
 }
 
-fn away(error: &store::StoreError) -> Fault {
+/// What a client is told when the store fails; the cause is for the log.
+pub(crate) fn away(error: &store::StoreError) -> Fault {
     tracing::warn!(%error, "the store can't be asked");
     Fault::Away { what: "the store", execution: None }
 }
@@ -158,7 +168,10 @@ pub(crate) async fn get(
     let Query(query) = query.map_err(|error| Fault::invalid("query", error.body_text()))?;
     let wait = query.duration(&app)?;
     match find(&app, caller.tenant(), &id).await? {
-        Some(execution) => Ok(Json(waiting::end_of(&app, execution, wait).await.into())),
+        Some(execution) => {
+            let execution = waiting::end_of(&app, execution, wait).await;
+            Ok(Json(whole(&app, execution).await?.into()))
+        }
         None => Err(Problem(Fault::NotFound { what: "execution", name: id })),
     }
 }

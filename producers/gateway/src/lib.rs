@@ -29,6 +29,7 @@ mod shape;
 mod start;
 mod text;
 mod trace;
+mod values;
 mod view;
 mod waiting;
 
@@ -44,7 +45,7 @@ use schemas::Ids;
 use secrecy::SecretString;
 use service::catalogue::Definitions;
 use service::shutdown::Shutdown;
-use store::Store;
+use store::{Claims, Store};
 use tokio::net::TcpListener;
 
 pub use rate::{Rate, Rates};
@@ -52,6 +53,13 @@ pub use routes::dress;
 
 /// How long before the end of the drain those who still wait are told where to go on.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The largest body of a request, unless configured otherwise.
+pub const BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// The same where no store is shared with those who carry requests out: with its headers it fits into the
+/// 1 MiB that brokers take by default.
+pub const RECORD_BODY_BYTES: usize = 768 * 1024;
 
 /// How a gateway behaves.
 #[derive(Clone, Debug)]
@@ -77,7 +85,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            body_bytes: 768 * 1024,
+            body_bytes: BODY_BYTES,
             wait: Duration::from_secs(600),
             drain: Duration::from_secs(20),
             topic_prefix: String::new(),
@@ -120,6 +128,8 @@ pub struct Parts {
     pub hub: follow::Handle,
     /// What was.
     pub store: Arc<dyn Store>,
+    /// Values that are too large for a record; what it keeps, the inference processes have to find.
+    pub claims: Claims,
     /// Models and keys.
     pub definitions: Definitions,
     /// Renders all metrics of the process.
@@ -135,7 +145,7 @@ pub(crate) struct Shared {
     options: Options,
     parts: Parts,
     buckets: rate::Buckets,
-    claims: start::Claims,
+    known: start::Known,
     /// When clients that wait are let go, with word where to go on.
     closing: Shutdown,
 }
@@ -173,7 +183,7 @@ impl Gateway {
     pub fn new(options: Options, parts: Parts) -> Self {
         let shared = Shared {
             buckets: rate::Buckets::new(options.rates.clone()),
-            claims: start::Claims::default(),
+            known: start::Known::default(),
             closing: Shutdown::new(),
             options,
             parts,

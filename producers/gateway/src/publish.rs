@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use domain::catalogue::DefinitionProposed;
+use domain::claim::MAX_VALUE_BYTES;
 use domain::fact::{Command, Fact, Order};
 use domain::request::ModelRequest;
 use domain::time::Millis;
 use domain::topic::{Kind, Topic};
 use runtime::ports::{Headers, Outgoing};
 use schemas::{FrameError, Record as _};
+use store::{CheckInError, Checked};
 use uuid::Uuid;
 
 use crate::App;
@@ -17,11 +19,13 @@ use crate::trace::Trace;
 /// Who the CloudEvents of this crate say they come from.
 const SOURCE: &str = "stepstream/gateway";
 
-/// Why a record doesn't stand. Both are nobody's fault but ours and the broker's.
+/// Why a record doesn't stand. Mostly that is our fault, the store's or the broker's.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PublishError {
     #[error("the record can't be framed")]
     Frame(#[from] FrameError),
+    #[error("the request's body can't be kept")]
+    Keep(#[from] CheckInError),
     #[error("the broker didn't take the record")]
     Broker(#[from] runtime::ports::ClusterError),
 }
@@ -37,13 +41,17 @@ pub(crate) fn new_id() -> String {
 }
 
 impl App {
-    /// Writes a model request; returns when it stands.
+    /// Writes a model request; returns when it stands. A large body is kept first, and its record has a claim
+    /// check.
     pub(crate) async fn publish_request(
         &self,
         request: &ModelRequest,
         trace: &Trace,
     ) -> Result<(), PublishError> {
-        let value = self.ids.frame(request)?;
+        let value = match self.claims.limit() < request.body.len() {
+            true => self.ids.frame(&self.claimed(request).await?)?,
+            false => self.ids.frame(request)?,
+        };
         let record = Outgoing {
             topic: Topic::Feed(Kind::Model),
             partition: None,
@@ -59,6 +67,16 @@ impl App {
         };
         self.publish.publish(record).await?;
         Ok(())
+    }
+
+    async fn claimed(&self, request: &ModelRequest) -> Result<ModelRequest, CheckInError> {
+        let ModelRequest { tenant, body, body_media_type, .. } = request;
+        let mut request = ModelRequest { body: String::new(), ..request.clone() };
+        match self.claims.check_in(tenant, body.clone(), body_media_type).await? {
+            Checked::Inline(body) => request.body = body,
+            Checked::Claimed(claim) => request.body_claim = Some(claim),
+        }
+        Ok(request)
     }
 
     /// Writes a command straight into the log of its execution.
@@ -114,7 +132,15 @@ impl PublishError {
     pub(crate) fn into_fault(self, execution: Option<&str>) -> Fault {
         let cause = std::error::Error::source(&self).map(ToString::to_string);
         tracing::warn!(error = %self, cause, "a record was not published");
-        Fault::Away { what: "the broker", execution: execution.map(str::to_owned) }
+        let Self::Keep(error) = self else {
+            return Fault::Away { what: "the broker", execution: execution.map(str::to_owned) };
+        };
+        match error {
+            CheckInError::TooLarge { .. } => Fault::TooLarge { limit: MAX_VALUE_BYTES },
+            CheckInError::Store(_) => {
+                Fault::Away { what: "the store", execution: execution.map(str::to_owned) }
+            }
+        }
     }
 }
 

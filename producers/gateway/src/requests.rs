@@ -21,7 +21,7 @@ use crate::auth::{Caller, Start};
 use crate::body::{JsonText, parse};
 use crate::call::Call;
 use crate::docs::shapes::ProblemDetails;
-use crate::executions::find;
+use crate::executions::{find, whole};
 use crate::fault::{Fault, Problem};
 use crate::openai::known_model;
 use crate::publish::new_id;
@@ -122,7 +122,10 @@ pub(crate) async fn create(
     let id = intent.request.id;
     let location = [(LOCATION, location(&id))];
     let mut response = match ended.filter(|execution| execution.status.is_terminal()) {
-        Some(ended) => (StatusCode::OK, location, Json(ExecutionView::from(ended))).into_response(),
+        Some(ended) => {
+            let ended = ExecutionView::from(whole(&app, ended).await?);
+            (StatusCode::OK, location, Json(ended)).into_response()
+        }
         None => (StatusCode::ACCEPTED, location, Json(taken(id))).into_response(),
     };
     standing.mark(&mut response);

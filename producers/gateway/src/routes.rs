@@ -11,7 +11,7 @@ use crate::fault::{Fault, OpenAi, Problem};
 use crate::openai::responses;
 use crate::{
     App, cloud_events, definitions, docs, events, executions, headers, health, openai, page,
-    requests, trace,
+    requests, trace, values,
 };
 
 pub(crate) fn router(app: App, more: Router) -> Router {
@@ -31,6 +31,7 @@ pub(crate) fn router(app: App, more: Router) -> Router {
         ("/v1/executions", get(executions::list), "GET, HEAD"),
         ("/v1/executions/{id}", get(executions::get).post(executions::cancel), "GET, HEAD"),
         ("/v1/executions/{id}/events", get(events::get), "GET, HEAD"),
+        ("/v1/values/{hash}", get(values::get), "GET, HEAD"),
         ("/v1/definitions/models", get(definitions::list), "GET, HEAD"),
         (
             "/v1/definitions/models/{name}",

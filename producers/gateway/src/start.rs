@@ -10,19 +10,22 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
-use domain::request::ModelRequest;
+use domain::claim::ClaimCheck;
+use domain::request::{JSON, ModelRequest};
 use domain::topic::Kind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use store::{AcceptedExecution, Execution};
+use store::{AcceptedExecution, Checked, Execution};
 use tokio::sync::Mutex;
 
 use crate::App;
+use crate::executions::away;
 use crate::fault::Fault;
 use crate::openai::responses::memo::Memo;
 use crate::publish::now;
 use crate::trace::Trace;
+use crate::values::check_in;
 
 /// Says that an answer is that of an earlier request.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -77,6 +80,9 @@ pub(crate) struct Note {
     /// What a response has to tell of its request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) response: Option<Memo>,
+    /// Stands for `response`, where that is too large for a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) large: Option<ClaimCheck>,
 }
 
 impl Note {
@@ -91,6 +97,31 @@ impl Note {
             }
             None => Self::default(),
         }
+    }
+
+    /// The note of a response, fit for a row.
+    pub(crate) async fn of_response(
+        app: &App,
+        tenant: &str,
+        hash: Option<String>,
+        memo: &Memo,
+    ) -> Result<Self, Fault> {
+        let text = serde_json::to_string(memo).expect("a memo has text keys and plain values");
+        Ok(match check_in(app, tenant, text, JSON).await? {
+            Checked::Inline(_) => Self { hash, response: Some(memo.clone()), large: None },
+            Checked::Claimed(claim) => Self { hash, response: None, large: Some(claim) },
+        })
+    }
+
+    /// What a response has to tell of its request; `None`: it isn't one, or it was forgotten.
+    pub(crate) async fn into_response(
+        self,
+        app: &App,
+        tenant: &str,
+    ) -> Result<Option<Memo>, Fault> {
+        let Some(claim) = &self.large else { return Ok(self.response) };
+        let text = app.claims.text_or_gone(tenant, claim).await.map_err(|error| away(&error))?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
     pub(crate) fn text(&self) -> Option<String> {
@@ -120,15 +151,15 @@ impl Standing {
 /// Lets one request at a time look whether its id is known, and note it. Ids share a few locks: a look
 /// takes a millisecond.
 #[derive(Debug)]
-pub(crate) struct Claims([Mutex<()>; 64]);
+pub(crate) struct Known([Mutex<()>; 64]);
 
-impl Default for Claims {
+impl Default for Known {
     fn default() -> Self {
         Self(std::array::from_fn(|_| Mutex::new(())))
     }
 }
 
-impl Claims {
+impl Known {
     fn of(&self, id: &str) -> &Mutex<()> {
         let mut hasher = DefaultHasher::new();
         id.hash(&mut hasher);
@@ -189,7 +220,7 @@ impl App {
             tracing::warn!(%error, "the store can't be asked whether a request came before");
             Fault::Away { what: "the store", execution: None }
         };
-        let _alone = self.claims.of(id).lock().await;
+        let _alone = self.known.of(id).lock().await;
         if let Some(execution) = self.store.execution(tenant, id).await.map_err(away)? {
             let first = Note::of(&execution).hash;
             // One that didn't come this way, or that another gateway took, has no hash to compare.

@@ -3,6 +3,7 @@
 mod clouds;
 mod crossing;
 mod edges;
+mod large;
 mod listing;
 mod openai;
 mod ours;

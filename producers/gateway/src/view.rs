@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::answer::{Cost, Failure, Usage};
+use domain::claim::ClaimCheck;
 use domain::event::{Chunk, ChunkKind, ExecutionEvent};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -128,6 +129,24 @@ impl From<Cost> for CostView {
     }
 }
 
+/// Stands for a value that isn't here. Clients meet it in lists, and where the value is gone.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ClaimView {
+    /// What `GET /v1/values/{hash}` takes: `sha256:` and 64 hex digits.
+    hash: String,
+    /// The value's length in bytes.
+    length: i64,
+    /// What the value is.
+    media_type: String,
+}
+
+impl From<ClaimCheck> for ClaimView {
+    fn from(claim: ClaimCheck) -> Self {
+        let ClaimCheck { hash, length, media_type } = claim;
+        Self { hash, length, media_type }
+    }
+}
+
 /// The place of an event among those of its execution.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PositionView {
@@ -161,6 +180,9 @@ pub(crate) struct ExecutionView {
     /// The answer, when it succeeded.
     #[schema(value_type = Option<serde_json::Value>)]
     output: Option<Json>,
+    /// Only where the answer isn't: in lists, when it is above 256 KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_claim: Option<ClaimView>,
     /// Why it ended without an answer.
     error: Option<ErrorView>,
     usage: Option<UsageView>,
@@ -185,6 +207,7 @@ impl From<store::Execution> for ExecutionView {
                 .position
                 .map(|at| PositionView { generation: at.generation, number: at.number }),
             output: execution.output.map(Json::of),
+            output_claim: execution.output_claim.map(Into::into),
             error: execution.error.map(Into::into),
             usage: execution.usage.map(Into::into),
             cost: execution.cost.map(Into::into),
@@ -225,6 +248,9 @@ pub(crate) struct EventView {
     error: Option<ErrorView>,
     usage: Option<UsageView>,
     cost: Option<CostView>,
+    /// Only where data above 256 KiB can't be had any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_claim: Option<ClaimView>,
 }
 
 impl From<ExecutionEvent> for EventView {
@@ -244,6 +270,7 @@ impl From<ExecutionEvent> for EventView {
             error: event.error.map(Into::into),
             usage: event.usage.map(Into::into),
             cost: event.cost.map(Into::into),
+            data_claim: event.data_claim.map(Into::into),
         }
     }
 }

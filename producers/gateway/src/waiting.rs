@@ -70,6 +70,7 @@ pub(crate) fn overlay(execution: &mut Execution, ended: Ended) {
         Terminal::TimedOut => Status::TimedOut,
     };
     execution.output = ended.output.filter(|_| ended.status == Terminal::Succeeded);
+    execution.output_claim = ended.output_claim.filter(|_| ended.status == Terminal::Succeeded);
     execution.error = ended.failure;
     execution.usage = ended.usage;
     execution.cost = ended.cost;

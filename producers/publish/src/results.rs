@@ -122,7 +122,10 @@ pub fn text(event: &ExecutionEvent) -> Option<String> {
     let how = event.event_type.as_str().trim_start_matches("execution.");
     let said = match &event.error {
         Some(error) => plain(&format!("{}: {}", error.code, error.message)),
-        None => view::answer(event.data.as_deref()),
+        None => match &event.data_claim {
+            Some(claim) => plain(&format!("{} bytes, kept as {}", claim.length, claim.hash)),
+            None => view::answer(event.data.as_deref()),
+        },
     };
     Some(format!("{}  {how:<9}  {said}", plain(&event.execution_id)))
 }

@@ -277,6 +277,7 @@ fn event(id: &str, number: i64, event_type: EventType) -> Tailed {
         error: None,
         usage: None,
         cost: None,
+        data_claim: None,
     };
     tailed(0, number, id, &event)
 }

@@ -46,7 +46,7 @@ fn codecs_list_the_fields_of_their_schemas_in_order() {
         ($($type:ident)*) => { [$((stringify!($type), <$type as Fields>::FIELDS)),*] };
     }
     let listed = listed!(
-        Origin Usage Cost Failure Source Header Sender ModelRequest ExecutionEvent Chunk
+        Origin Usage Cost Failure Source Header ClaimCheck Sender ModelRequest ExecutionEvent Chunk
         ExecutionLogRecord DefinitionProposed DeadLetter Admitted Rejected Finished Failed TimerFired
         TakenOver Skipped Answer Cancel Pause Resume Signal Callback ModelOutcome ModelCall
         WantedModelCall Position Genesis WantedCall SetTimer Sequence AppliedId RecentId EarlyCommand

@@ -13,12 +13,14 @@ use publish::request::{Template, kinds};
 use publish::results::{self, Outcomes, Results};
 use publish::run::{self, End, Happened, Job, Requests, SHOWN_FAULTS, Summary, Wrong};
 use runtime::ports::{TailFrom, Topics as _};
+use service::config::StoreKind;
 use service::shutdown::Shutdown;
 
 use super::{ConfigFile, tail::Output};
 use crate::cluster::{self, blocking};
 use crate::error::{CommandError, chain};
-use crate::print;
+use crate::large::{self, Keeping};
+use crate::{print, store};
 
 /// The exit code when something was published and something wasn't.
 const IN_PART: u8 = 3;
@@ -183,6 +185,18 @@ impl Publish {
         let publisher = cluster
             .publisher()
             .map_err(|error| CommandError::new("making the publisher", error))?;
+        let claims = match config.store.kind {
+            StoreKind::Cql => {
+                let store = tokio::select! {
+                    store = store::open(&config) => store?,
+                    () = shutdown.asked() => return Err(interrupted("nothing was published")),
+                };
+                Some(large::claims(&config, store))
+            }
+            // The file of another process.
+            StoreKind::Embedded => None,
+        };
+        let publisher = Keeping { to: publisher, ids: cluster.ids().clone(), claims };
         // Without this, a broker that isn't there would show as no progress for a minute.
         let (asked, feed) = (cluster.clone(), Topic::Feed(self.kind));
         tokio::select! {

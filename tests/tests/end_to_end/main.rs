@@ -11,6 +11,7 @@ mod data_team;
 mod deploying;
 mod emptied;
 mod executions;
+mod large;
 mod openai;
 mod operating;
 mod outages;

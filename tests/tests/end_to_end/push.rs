@@ -29,7 +29,7 @@ on_both_stacks!(
 
 const PROMPT: &str = "one two three four five six seven eight";
 
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
     async fn open(platform: &Platform) -> Self {
@@ -41,7 +41,7 @@ impl Socket {
     }
 
     /// A socket that has said who it is.
-    async fn known(platform: &Platform, key: &str) -> Self {
+    pub(crate) async fn known(platform: &Platform, key: &str) -> Self {
         let mut socket = Self::open(platform).await;
         socket.say(&json!({ "type": "authenticate", "key": key })).await;
         assert_eq!(socket.next().await["type"], "authenticated");
@@ -68,14 +68,14 @@ impl Socket {
         self.next_or_code().await.unwrap()
     }
 
-    async fn follow(&mut self, id: &str, after: &Value) {
+    pub(crate) async fn follow(&mut self, id: &str, after: &Value) {
         let subscribe = json!({ "type": "subscribe", "id": "s", "execution": id, "after": after });
         self.say(&subscribe).await;
         assert_eq!(self.next().await["type"], "subscribed");
     }
 
     /// All events until the subscription ends.
-    async fn rest(&mut self) -> Vec<Value> {
+    pub(crate) async fn rest(&mut self) -> Vec<Value> {
         let mut events = Vec::new();
         loop {
             let mut message = self.next().await;

@@ -14,7 +14,7 @@ super::on_both_stacks!(
 );
 
 /// A key made by `stepstream keys create`, as soon as the gateway knows it.
-async fn key(platform: &Platform, tenant: &str, scopes: &str) -> String {
+pub(crate) async fn key(platform: &Platform, tenant: &str, scopes: &str) -> String {
     let command = platform.command(&["keys", "create", "--tenant", tenant, "--scopes", scopes]);
     let key = tokio::task::spawn_blocking(move || output(command)).await.unwrap();
     let api = Api::with_key(platform, &key);

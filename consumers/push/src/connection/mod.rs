@@ -18,9 +18,9 @@ mod outbox;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use domain::event::Position;
+use domain::event::{ExecutionEvent, Position};
 use follow::Record;
-use follow::feed::Remembered;
+use follow::feed::{Published, Remembered};
 
 use self::execution::{Ending, Execution, Out};
 pub use self::execution::{History, Rest, Stands, Wish};
@@ -76,6 +76,29 @@ impl Default for Limits {
             queue_items: 1024,
             queue_bytes: 256 * 1024,
         }
+    }
+}
+
+/// A message for the client.
+#[derive(Clone, Debug)]
+pub enum Outgoing {
+    /// As it is.
+    Text(String),
+    /// An event whose data lies elsewhere, of this subscription: nothing may be sent before it. The driver
+    /// fetches the data, or does without.
+    Large {
+        /// The subscription's name, as JSON.
+        subscription: String,
+        /// The event, with a claim check.
+        event: Published<ExecutionEvent>,
+    },
+}
+
+impl Outgoing {
+    /// The message of an event.
+    #[must_use]
+    pub fn event_text(subscription: &str, event: &ExecutionEvent) -> String {
+        write::event(subscription, &follow::json::event(event))
     }
 }
 
@@ -377,7 +400,7 @@ impl Connection {
     }
 
     /// The next message for a socket that can take one. Asked for without one, everything was taken.
-    pub fn poll_message(&mut self, now: Now) -> Option<String> {
+    pub fn poll_message(&mut self, now: Now) -> Option<Outgoing> {
         if matches!(self.phase, Phase::Closed) {
             return None;
         }
@@ -393,7 +416,9 @@ impl Connection {
         }
         let Some(subscription) = self.subscriptions.get_mut(&tag) else {
             return match item {
-                Item::Control(text) | Item::About(text) | Item::Last(text) => Some(text),
+                Item::Control(text) | Item::About(text) | Item::Last(text) => {
+                    Some(Outgoing::Text(text))
+                }
                 _ => self.poll_message(now),
             };
         };
@@ -408,13 +433,22 @@ impl Connection {
                 }
             }
         }
+        if let Item::Event(event) = &item
+            && event.data_claim.is_some()
+        {
+            self.counts.sent += 1;
+            let subscription = self.subscriptions.get(&tag)?.quoted.clone();
+            return Some(Outgoing::Large { subscription, event: event.clone() });
+        }
         if let Some(event) = item.event_json() {
             self.counts.sent += 1;
             let subscription = self.subscriptions.get(&tag)?;
-            return Some(write::event(&subscription.quoted, &event));
+            return Some(Outgoing::Text(write::event(&subscription.quoted, &event)));
         }
         match item {
-            Item::Control(text) | Item::About(text) | Item::Last(text) => Some(text),
+            Item::Control(text) | Item::About(text) | Item::Last(text) => {
+                Some(Outgoing::Text(text))
+            }
             _ => None,
         }
     }

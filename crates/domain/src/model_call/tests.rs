@@ -39,6 +39,7 @@ fn outcome() -> Box<ModelOutcome> {
         duration_ms: 1,
         time_to_first_token_ms: None,
         http_status: None,
+        body_claim: None,
     })
 }
 

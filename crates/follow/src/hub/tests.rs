@@ -105,6 +105,7 @@ fn event(tenant: &str, id: &str, number: i64) -> ExecutionEvent {
         error: None,
         usage: None,
         cost: None,
+        data_claim: None,
     }
 }
 

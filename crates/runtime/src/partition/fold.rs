@@ -153,7 +153,7 @@ impl<P: Processor> Folding<'_, P> {
                 let source = wire::source(&raw.headers);
                 let log = Topic::Log(P::KIND).name();
                 if self.is_new(log, source, overlay) && self.exists(entity, overlay) {
-                    self.step(Event::Answer(answer), entity, frame, overlay, mode)?;
+                    self.step(Event::Answer(Box::new(answer)), entity, frame, overlay, mode)?;
                 }
                 Ok(())
             }
@@ -479,6 +479,7 @@ fn failed_answer(request_id: String, origin: domain::request::Origin, failure: F
         failure: Some(failure),
         usage: None,
         cost: None::<Cost>,
+        output_claim: None,
     }
 }
 

@@ -90,6 +90,7 @@ fn end<P: Processor>(
                 failure,
                 usage: None,
                 cost: None,
+                output_claim: None,
             },
             None,
         )?;
@@ -270,6 +271,7 @@ pub(crate) fn outcome(body: &str) -> ModelOutcome {
         duration_ms: 0,
         time_to_first_token_ms: None,
         http_status: None,
+        body_claim: None,
     }
 }
 

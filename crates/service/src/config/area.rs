@@ -126,8 +126,9 @@ impl Registry {
 pub struct Gateway {
     /// Where it listens. Default: `127.0.0.1:8080`.
     pub listen: SocketAddr,
-    /// The largest body of a request, in bytes. Default: 786,432, which with its headers fits into the
-    /// 1 MiB that brokers take by default.
+    /// The largest body of a request, in bytes. Default: 16 MiB. Where large values aren't kept (see
+    /// [`Claims::keep`]) never more than 786,432, which with its headers fits into the 1 MiB that brokers
+    /// take by default.
     pub max_body_bytes: usize,
     /// How long a client may wait for an answer in one request, in seconds. Default: 600, as the OpenAI
     /// clients do.
@@ -159,7 +160,7 @@ impl Default for Gateway {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
-            max_body_bytes: 768 * 1024,
+            max_body_bytes: 16 * 1024 * 1024,
             max_wait_secs: 600,
             rate_per_sec: 0,
             rate_burst: 0,
@@ -295,6 +296,33 @@ impl Runtime {
     #[must_use]
     pub fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_secs)
+    }
+}
+
+/// Where values that are too large for a record are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// In a store that all processes share: one of kind `cql`.
+    #[default]
+    Shared,
+    /// Also in an embedded one, whose values no other process finds: where one process does everything.
+    Always,
+}
+
+/// `[claims]`: values that are too large for a record lie in the store, and a claim check stands for each.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Claims {
+    /// The largest body or answer that goes into its record, in bytes. Default: 262,144.
+    pub limit_bytes: usize,
+    /// Where larger ones are kept, see [`Keep`]. Default: `shared`; in `stepstream dev` `always`.
+    pub keep: Keep,
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        Self { limit_bytes: domain::claim::LIMIT_BYTES, keep: Keep::default() }
     }
 }
 

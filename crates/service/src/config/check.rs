@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use domain::claim::MAX_VALUE_BYTES;
+
 use super::Config;
 use super::area::{
-    Gateway, Inference, Kafka, Push, Registry, Runtime, Store, StoreKind, Telemetry,
+    Claims, Gateway, Inference, Kafka, Keep, Push, Registry, Role, Runtime, Store, StoreKind,
+    Telemetry,
 };
 use super::properties;
 
@@ -37,6 +40,10 @@ const MAX_PREFIX: usize = 200;
 /// What every broker takes as a session timeout at most by default (`group.max.session.timeout.ms`).
 const MAX_SESSION_MS: u64 = 1_800_000;
 
+/// The most of a value that may go into a record: with all else in there it stays below the 1 MiB that
+/// brokers take by default.
+const MAX_LIMIT_BYTES: usize = 768 * 1024;
+
 /// All that is wrong with `config`.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Found(Vec::new());
@@ -51,6 +58,13 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     push(&mut found, &config.push);
     runtime(&mut found, &config.runtime);
     store(&mut found, &config.store);
+    claims(&mut found, &config.claims);
+    let both = config.has(Role::Gateway) && config.has(Role::Inference);
+    found.unless(
+        config.claims.keep == Keep::Shared || config.store.kind == StoreKind::Cql || both,
+        "claims.keep",
+        "`always` is for a process that does everything, and this one isn't both gateway and inference",
+    );
     telemetry(&mut found, &config.telemetry);
     found.0
 }
@@ -81,6 +95,11 @@ fn kafka(found: &mut Found, kafka: &Kafka) {
 
 fn gateway(found: &mut Found, gateway: &Gateway) {
     found.positive(gateway.max_body_bytes as u64, "gateway.max-body-bytes");
+    found.unless(
+        gateway.max_body_bytes <= MAX_VALUE_BYTES,
+        "gateway.max-body-bytes",
+        format!("is more than the {MAX_VALUE_BYTES} bytes that a value may have"),
+    );
     found.positive(gateway.max_wait_secs, "gateway.max-wait-secs");
     for (at, origin) in gateway.cors_origins.iter().enumerate() {
         let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
@@ -99,6 +118,14 @@ fn gateway(found: &mut Found, gateway: &Gateway) {
             "is not the id of a key: `stepstream keys create` tells it, 8 hex digits",
         );
     }
+}
+
+fn claims(found: &mut Found, claims: &Claims) {
+    found.unless(
+        (1..=MAX_LIMIT_BYTES).contains(&claims.limit_bytes),
+        "claims.limit-bytes",
+        format!("is not between 1 and {MAX_LIMIT_BYTES}: what is larger fits into no record"),
+    );
 }
 
 fn push(found: &mut Found, push: &Push) {

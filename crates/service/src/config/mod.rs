@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use area::{
-    Consistency, Gateway, Inference, Kafka, KeyRate, LogFormat, Push, Registry, Role, Runtime,
-    Store, StoreKind, Telemetry,
+    Claims, Consistency, Gateway, Inference, Kafka, Keep, KeyRate, LogFormat, Push, Registry, Role,
+    Runtime, Store, StoreKind, Telemetry,
 };
 pub use check::Problem;
 pub use secret::Secret;
@@ -48,6 +48,8 @@ pub struct Config {
     pub runtime: Runtime,
     /// Where executions are kept for look-ups.
     pub store: Store,
+    /// Values that are too large for a record.
+    pub claims: Claims,
     /// Logs and metrics.
     pub telemetry: Telemetry,
 }
@@ -63,6 +65,7 @@ impl Default for Config {
             inference: Inference::default(),
             runtime: Runtime::default(),
             store: Store::default(),
+            claims: Claims::default(),
             telemetry: Telemetry::default(),
         }
     }

@@ -7,14 +7,16 @@ mod order;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use domain::claim::ClaimCheck;
 use domain::event::{EventType, ExecutionEvent, Position};
 use domain::log_row::ExecutionLogRecord;
 use domain::time::Millis;
 use domain::topic::Kind;
 
 use crate::{
-    AcceptedExecution, Batch, Cursor, Execution, Filter, LogPlace, MAX_ROWS, Progress, Status,
-    Store,
+    AcceptedExecution, Batch, CHUNK_BYTES, Cursor, Execution, Filter, LogPlace, MAX_ROWS, Progress,
+    Status, Store, ValueHash,
 };
 use order::random_writes;
 
@@ -40,6 +42,8 @@ pub async fn run(store: &dyn Store, namespace: &str) {
     pages_of_log_rows_are_all_rows(store, &tenant("rows")).await;
     progress_is_kept_for_each_partition(store, &tenant("progress")).await;
     no_read_returns_more_than_a_page(store, &tenant("page")).await;
+    value_is_found_by_its_hash_and_its_tenant(store, &tenant("value")).await;
+    claim_of_an_answer_is_kept_with_it(store, &tenant("claim")).await;
     for seed in 0..SEEDS {
         let writes = random_writes(&tenant(&format!("seed-{seed}")), "e", seed);
         check_order(store, &writes).await;
@@ -297,4 +301,37 @@ async fn no_read_returns_more_than_a_page(store: &dyn Store, tenant: &str) {
     let last = events.last().map(ExecutionEvent::position);
     let rest = store.events(tenant, "e", last, usize::MAX).await.expect("readable");
     assert_eq!(rest.len(), 1, "what a page left out is on the next one");
+}
+
+async fn value_is_found_by_its_hash_and_its_tenant(store: &dyn Store, tenant: &str) {
+    let (one, other) = (format!("{tenant}/a"), tenant.to_owned());
+    for length in [1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES - 1] {
+        // Bytes that are no text, each length its own.
+        let value: Bytes = (0..length).map(|n| ((n * 31 + length) % 256) as u8).collect();
+        let hash = ValueHash::of(&value);
+        assert_eq!(store.value(&one, &hash).await.expect("readable"), None, "nobody put it");
+        for time in [2_000, 1_000, 3_000] {
+            let put = store.put_value(&one, &value, Millis(time)).await.expect("a value is taken");
+            assert_eq!(put, hash, "the same bytes are the same value");
+            let found = store.value(&one, &hash).await.expect("readable");
+            assert!(found.as_ref() == Some(&value), "{length} bytes come back as they were");
+        }
+        let theirs = store.value(&other, &hash).await.expect("readable");
+        assert!(theirs.is_none(), "a value is its tenant's, whoever knows the hash");
+    }
+}
+
+async fn claim_of_an_answer_is_kept_with_it(store: &dyn Store, tenant: &str) {
+    let claim = ClaimCheck {
+        hash: ValueHash::of(b"x").as_str().to_owned(),
+        length: 1,
+        media_type: "application/json".into(),
+    };
+    let mut said = event(tenant, "e", (0, 1), EventType::Succeeded);
+    (said.data, said.data_claim) = (None, Some(claim.clone()));
+    store.apply_event(&said).await.expect("an event is taken");
+    let execution = execution_of(store, tenant, "e").await.expect("it is there");
+    assert_eq!((execution.output, execution.output_claim), (None, Some(claim)));
+    let events = store.events(tenant, "e", None, 10).await.expect("events are readable");
+    assert_eq!(events, [said]);
 }

@@ -17,7 +17,7 @@ pub enum Write {
     /// [`Store::put_accepted`].
     Accepted(AcceptedExecution),
     /// [`Store::apply_event`].
-    Event(ExecutionEvent),
+    Event(Box<ExecutionEvent>),
     /// [`Store::append_log_rows`].
     Row(Box<ExecutionLogRecord>),
 }
@@ -45,7 +45,7 @@ pub fn write(tenant: &str, id: &str, which: u8, generation: u8, number: u8) -> W
             let at = usize::try_from(mixed).unwrap_or_default() % kinds.len();
             let mut event = event(tenant, id, (generation, number), kinds[at]);
             event.time = Millis(1_000 + (mixed % 23).cast_signed());
-            Write::Event(event)
+            Write::Event(Box::new(event))
         }
     }
 }
@@ -94,7 +94,7 @@ fn expected(
             }
             Write::Event(event) => {
                 times.insert(event.time);
-                events.entry(event.position()).or_insert_with(|| event.clone());
+                events.entry(event.position()).or_insert_with(|| (**event).clone());
             }
             Write::Row(row) => {
                 times.insert(row.event_time);
@@ -130,6 +130,7 @@ fn expected(
         output: ended
             .filter(|event| event.event_type == EventType::Succeeded)
             .and_then(|event| event.data.clone()),
+        output_claim: None,
         error: ended.and_then(|event| event.error.clone()),
         usage: ended.and_then(|event| event.usage),
         cost: ended.and_then(|event| event.cost.clone()),
@@ -202,5 +203,6 @@ pub(crate) fn event(
         error: failed.then(|| Failure::new(ErrorClass::Timeout, "late", "took too long")),
         usage: terminal.then(|| Usage { output_tokens: tokens, ..Usage::default() }),
         cost: terminal.then(|| Cost { micros: tokens, currency: "USD".into() }),
+        data_claim: None,
     }
 }

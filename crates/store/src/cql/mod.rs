@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use domain::event::{ExecutionEvent, Position};
 use domain::log_row::ExecutionLogRecord;
 use domain::time::Millis;
@@ -39,7 +40,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     AcceptedExecution, Batch, Cursor, Execution, Filter, LogPlace, MAX_ROWS, Page, Store,
-    StoreError,
+    StoreError, ValueHash,
 };
 use recent::Recent;
 use statements::Statements;
@@ -82,6 +83,13 @@ pub struct Keep {
     pub events: Option<Duration>,
     /// Execution-log rows.
     pub log_rows: Option<Duration>,
+}
+
+impl Keep {
+    /// How long a value is kept: as long as anything that may have a claim check for it.
+    fn values(&self) -> Option<Duration> {
+        self.executions.zip(self.events).map(|(executions, events)| executions.max(events))
+    }
 }
 
 /// How many copies have to answer. A write that was answered is visible to every later read from a quorum
@@ -316,6 +324,21 @@ impl Store for Cql {
 
     async fn progress(&self, topic: &str, partition: i32) -> Result<Option<i64>, StoreError> {
         read::progress(&self.shared, topic, partition).await
+    }
+
+    async fn put_value(
+        &self,
+        tenant: &str,
+        value: &Bytes,
+        now: Millis,
+    ) -> Result<ValueHash, StoreError> {
+        let hash = ValueHash::of(value);
+        write::value(&self.shared, tenant, &hash, value, now).await?;
+        Ok(hash)
+    }
+
+    async fn value(&self, tenant: &str, hash: &ValueHash) -> Result<Option<Bytes>, StoreError> {
+        read::value(&self.shared, tenant, hash).await
     }
 
     /// Deletes nothing: rows expire by themselves.

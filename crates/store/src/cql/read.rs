@@ -1,5 +1,6 @@
 //! The reads of one execution: one partition each, and never more of it than is asked for.
 
+use bytes::Bytes;
 use domain::event::{ExecutionEvent, Position};
 use domain::log_row::ExecutionLogRecord;
 use domain::time::Millis;
@@ -11,11 +12,15 @@ use serde::de::DeserializeOwned;
 use super::Shared;
 use crate::codec::decode;
 use crate::summary::Summary;
+use crate::value::{Joined, Reading};
 use crate::visible::{Visible, is_news};
-use crate::{Execution, LogPlace, StoreError};
+use crate::{Execution, LogPlace, StoreError, ValueHash};
 
 /// Rows that are fetched beyond what is asked for, since some may turn out to be hidden.
 const SPARE_ROWS: usize = 16;
+
+/// Chunks of a value that are fetched at once: a MiB.
+const CHUNKS: usize = 4;
 
 /// A column of `executions`.
 type Value = Option<Vec<u8>>;
@@ -186,6 +191,30 @@ pub(super) async fn progress(
     let rows = answer.into_rows_result().map_err(failed.of())?;
     let row = rows.maybe_first_row::<(Option<i64>,)>().map_err(failed.of())?;
     Ok(row.and_then(|(next,)| next))
+}
+
+pub(super) async fn value(
+    shared: &Shared,
+    tenant: &str,
+    hash: &ValueHash,
+) -> Result<Option<Bytes>, StoreError> {
+    let failed = failed("read a value");
+    let statement = paged(&shared.statements.read_value, CHUNKS);
+    let pages = shared
+        .session
+        .execute_iter(statement, (tenant, hash.as_str()))
+        .await
+        .map_err(failed.of())?;
+    let mut rows = pages.rows_stream::<(i32, Option<i64>, Value)>().map_err(failed.of())?;
+    let mut joined = Joined::default();
+    while let Some((chunk, length, value)) = rows.try_next().await.map_err(failed.of())? {
+        // A row without a value is about to expire.
+        let (Some(length), Some(value)) = (length, value) else { return Ok(None) };
+        if joined.take(chunk, length, &value) == Reading::Broken {
+            return Ok(None);
+        }
+    }
+    joined.finish(hash)
 }
 
 /// The statement, fetching `rows` rows at a time.

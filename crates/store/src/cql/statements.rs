@@ -26,6 +26,8 @@ pub(super) struct Statements {
     pub(super) log_row: PreparedStatement,
     /// (prefix, topic, partition, next offset); the newest write stands.
     pub(super) progress: PreparedStatement,
+    /// (tenant, hash, chunk, length, value, ttl, timestamp)
+    pub(super) value_chunk: PreparedStatement,
     /// (tenant, execution) -> (created, accepted, logged, latest, ended)
     pub(super) read_execution: PreparedStatement,
     /// (tenant, execution, number) -> (number, newest, value) from there on
@@ -39,6 +41,8 @@ pub(super) struct Statements {
     pub(super) read_listed: PreparedStatement,
     /// (prefix, topic, partition) -> next offset
     pub(super) read_progress: PreparedStatement,
+    /// (tenant, hash) -> (chunk, length, value), in order
+    pub(super) read_value: PreparedStatement,
 }
 
 impl Statements {
@@ -83,6 +87,8 @@ impl Statements {
             ))
             .await?,
             progress: prepare(insert("progress", "prefix, topic, partition_number, next_offset")).await?,
+            value_chunk: prepare(lasting("value_chunks", "tenant, hash, chunk, length, value"))
+                .await?,
             read_execution: prepare(select(
                 "created, accepted, logged, latest, ended",
                 "executions",
@@ -117,6 +123,12 @@ impl Statements {
                 "next_offset",
                 "progress",
                 "prefix = ? AND topic = ? AND partition_number = ?",
+            ))
+            .await?,
+            read_value: prepare(select(
+                "chunk, length, value",
+                "value_chunks",
+                "tenant = ? AND hash = ?",
             ))
             .await?,
         })

@@ -69,7 +69,7 @@ const fn value(name: &'static str, of: &'static str) -> Column {
 }
 
 /// All of them.
-pub(super) const ALL: [Table; 7] = [
+pub(super) const ALL: [Table; 8] = [
     Table {
         name: "about",
         comment: "the layout of the tables",
@@ -134,6 +134,17 @@ pub(super) const ALL: [Table; 7] = [
             partition("topic", "text"),
             rising("partition_number", "int"),
             value("next_offset", "bigint"),
+        ],
+    },
+    Table {
+        name: "value_chunks",
+        comment: "the chunks of values that are too large for a record, by the hash of the whole",
+        columns: &[
+            partition("tenant", "text"),
+            partition("hash", "text"),
+            rising("chunk", "int"),
+            value("length", "bigint"),
+            value("value", "blob"),
         ],
     },
 ];

@@ -298,3 +298,19 @@ async fn gateway_and_archive_list_an_execution_once() {
     assert_eq!(lists(&archive).await, [1_000]);
     assert_eq!(lists(&gateway).await, [1_000]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn value_that_lacks_a_chunk_or_was_altered_is_not_given_out() {
+    let store = made(&options("values").await).await;
+    let value = Bytes::from(vec![7; 3 * crate::CHUNK_BYTES]);
+    let hash = store.put_value("t", &value, now()).await.unwrap();
+    let row = format!("WHERE tenant = 't' AND hash = '{}' AND chunk", hash.as_str());
+    query(&store, format!("UPDATE values.value_chunks SET value = 0x00 {row} = 2")).await;
+    // Shorter than its rows say.
+    assert_eq!(store.value("t", &hash).await.unwrap(), None);
+    for chunk in 0..3 {
+        store.put_value("t", &value, now()).await.unwrap();
+        query(&store, format!("DELETE FROM values.value_chunks {row} = {chunk}")).await;
+        assert_eq!(store.value("t", &hash).await.unwrap(), None, "without {chunk}");
+    }
+}

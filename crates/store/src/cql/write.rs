@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use bytes::Bytes;
 use domain::event::ExecutionEvent;
 use domain::log_row::ExecutionLogRecord;
 use domain::time::Millis;
@@ -19,7 +20,8 @@ use super::recent;
 use super::{Shared, WRITES, rank};
 use crate::codec::encode;
 use crate::summary::Summary;
-use crate::{AcceptedExecution, Batch, LogPlace, Progress, StoreError};
+use crate::value;
+use crate::{AcceptedExecution, Batch, LogPlace, Progress, StoreError, ValueHash};
 
 /// A mutation ends here and the next one begins, since databases refuse those of several MiB.
 const MUTATION_BYTES: usize = 256 * 1024;
@@ -77,6 +79,32 @@ pub(super) async fn batch(shared: &Shared, batch: Batch, now: Millis) -> Result<
         by_execution.into_values().flat_map(|(events, rows)| [events, rows]).flat_map(cut);
     executions(shared, summaries, mutations.collect(), now).await?;
     progress(shared, reached).await
+}
+
+/// Writes a value, each chunk by itself. A reader who comes in between finds it incomplete, and so not there.
+pub(super) async fn value(
+    shared: &Shared,
+    tenant: &str,
+    hash: &ValueHash,
+    value: &Bytes,
+    now: Millis,
+) -> Result<(), StoreError> {
+    let Some(left) = rank::seconds_left(shared.keep.values(), now, now) else { return Ok(()) };
+    let length = i64::try_from(value.len()).unwrap_or(i64::MAX);
+    let chunks = value::cut(value).map(|(chunk, bytes)| {
+        let values = vec![
+            CqlValue::Text(tenant.to_owned()),
+            CqlValue::Text(hash.as_str().to_owned()),
+            CqlValue::Int(chunk),
+            CqlValue::BigInt(length),
+            CqlValue::Blob(bytes.into()),
+            CqlValue::Int(left),
+            // The latest put stands, with its longer time.
+            CqlValue::BigInt(rank::same(now)),
+        ];
+        vec![Write::new(&shared.statements.value_chunk, values)]
+    });
+    carry_out(shared, "write a value", chunks.collect()).await
 }
 
 /// Writes `first` and the places of executions in lists, and then the executions.

@@ -3,7 +3,8 @@
 //! One thread writes. It takes what is waiting, applies it in one transaction and answers all of it, so
 //! the cost of a transaction is shared by whoever came at the same time. Commits are not synced to disk
 //! one by one: what is stored is a projection, and [`Store::progress`] lies in the same transactions as
-//! the rows, so losing the last ones means reading the topics from a little earlier, never a gap. A
+//! the rows, so losing the last ones means reading the topics from a little earlier, never a gap. (A value, which
+//! stands in no topic, is synced before it is answered, and all before it with it.) A
 //! crash loses at most [`FLUSH_EVERY`] of answered writes; a clean close or [`Store::flush`] loses none.
 //! (Behind the in-memory topics of `stepstream dev` there is nothing to read again: there that much is
 //! gone.)
@@ -22,6 +23,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use domain::event::{ExecutionEvent, Position};
 use domain::log_row::ExecutionLogRecord;
 use domain::time::Millis;
@@ -31,7 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     AcceptedExecution, Batch, Cursor, Execution, Filter, LogPlace, MAX_ROWS, Page, Store,
-    StoreError,
+    StoreError, ValueHash,
 };
 use write::{Answer, Request, Write};
 
@@ -230,19 +232,37 @@ impl Store for Embedded {
         self.read(move |database| read::progress(database, &topic, partition)).await
     }
 
+    async fn put_value(
+        &self,
+        tenant: &str,
+        value: &Bytes,
+        now: Millis,
+    ) -> Result<ValueHash, StoreError> {
+        let (tenant, value) = (tenant.to_owned(), value.clone());
+        let hash = ValueHash::of(&value);
+        self.write(Write::Value { tenant, hash: hash.clone(), value, now }).await?;
+        Ok(hash)
+    }
+
+    async fn value(&self, tenant: &str, hash: &ValueHash) -> Result<Option<Bytes>, StoreError> {
+        let (tenant, hash) = (tenant.to_owned(), hash.clone());
+        self.read(move |database| read::value(database, &tenant, &hash)).await
+    }
+
     async fn expire(&self, before: Millis) -> Result<u64, StoreError> {
         let (mut deleted, mut from) = (0, None);
         // In steps, so that other writes get their turn between two of them.
-        loop {
-            match self.write(Write::Expire { before, from }).await? {
-                Answer::Expired { executions, next: Some(next) } => {
-                    deleted += executions;
-                    from = Some(next);
-                }
-                Answer::Expired { executions, next: None } => return Ok(deleted + executions),
-                Answer::Done => return Ok(deleted),
+        while let Answer::Expired { executions, next } =
+            self.write(Write::Expire { before, from }).await?
+        {
+            deleted += executions;
+            if next.is_none() {
+                break;
             }
+            from = next;
         }
+        while let Answer::MoreValues = self.write(Write::ExpireValues { before }).await? {}
+        Ok(deleted)
     }
 
     async fn flush(&self) -> Result<(), StoreError> {

@@ -2,16 +2,20 @@
 
 use std::ops::Bound;
 
+use bytes::Bytes;
 use domain::event::{ExecutionEvent, Position};
 use domain::log_row::ExecutionLogRecord;
 use domain::time::Millis;
 use redb::{Database, ReadTransaction, ReadableDatabase};
 
-use super::tables::{BY_TIME, EVENTS, EXECUTIONS, LOG_ROWS, PROGRESS, successor};
+use super::tables::{
+    BY_TIME, EVENTS, EXECUTIONS, LOG_ROWS, PROGRESS, VALUE_HEADS, VALUES, successor,
+};
 use crate::codec::decode;
 use crate::summary::Summary;
+use crate::value::{Joined, Reading};
 use crate::visible::{Visible, is_news};
-use crate::{Cursor, Execution, Filter, LogPlace, Page, StoreError};
+use crate::{Cursor, Execution, Filter, LogPlace, Page, StoreError, ValueHash};
 
 /// The most executions that one call of `list` looks at. A page that finds too few of the wanted ones
 /// among them says where to go on.
@@ -149,6 +153,30 @@ pub(super) fn progress(
     let table = transaction.open_table(PROGRESS).map_err(failed("read progress"))?;
     let value = table.get((topic, partition)).map_err(failed("read progress"))?;
     value.map(|v| decode("progress", || format!("{topic}/{partition}"), v.value())).transpose()
+}
+
+pub(super) fn value(
+    database: &Database,
+    tenant: &str,
+    hash: &ValueHash,
+) -> Result<Option<Bytes>, StoreError> {
+    const OPERATION: &str = "read a value";
+    let transaction = begin(database)?;
+    let heads = transaction.open_table(VALUE_HEADS).map_err(failed(OPERATION))?;
+    let values = transaction.open_table(VALUES).map_err(failed(OPERATION))?;
+    let Some(head) = heads.get((tenant, hash.as_str())).map_err(failed(OPERATION))? else {
+        return Ok(None);
+    };
+    let (length, _) = head.value();
+    let mut joined = Joined::default();
+    let range = (tenant, hash.as_str(), i32::MIN)..=(tenant, hash.as_str(), i32::MAX);
+    for row in values.range::<(&str, &str, i32)>(range).map_err(failed(OPERATION))? {
+        let (key, chunk) = row.map_err(failed(OPERATION))?;
+        if joined.take(key.value().2, length, chunk.value()) == Reading::Broken {
+            return Ok(None);
+        }
+    }
+    joined.finish(hash)
 }
 
 /// The summary in a row's value.

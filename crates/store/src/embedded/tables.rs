@@ -33,6 +33,18 @@ pub(super) const BY_AGE: TableDefinition<'_, (i64, &str, &str), ()> =
 pub(super) const PROGRESS: TableDefinition<'_, (&str, i32), &[u8]> =
     TableDefinition::new("progress");
 
+/// (tenant, hash, chunk) -> bytes of a value.
+pub(super) const VALUES: TableDefinition<'_, (&str, &str, i32), &[u8]> =
+    TableDefinition::new("values");
+
+/// (tenant, hash) -> length of the value, and when it was put last.
+pub(super) const VALUE_HEADS: TableDefinition<'_, (&str, &str), (i64, i64)> =
+    TableDefinition::new("value-heads");
+
+/// (put last, tenant, hash): all values by time, for the retention.
+pub(super) const VALUES_BY_AGE: TableDefinition<'_, (i64, &str, &str), ()> =
+    TableDefinition::new("values-by-age");
+
 /// Makes the tables of an empty file, so that a read never misses one. Returns the file's layout.
 pub(super) fn prepare(database: &Database) -> Result<u32, redb::Error> {
     let transaction = database.begin_write()?;
@@ -51,6 +63,9 @@ pub(super) fn prepare(database: &Database) -> Result<u32, redb::Error> {
         transaction.open_table(BY_TIME)?;
         transaction.open_table(BY_AGE)?;
         transaction.open_table(PROGRESS)?;
+        transaction.open_table(VALUES)?;
+        transaction.open_table(VALUE_HEADS)?;
+        transaction.open_table(VALUES_BY_AGE)?;
     }
     transaction.commit()?;
     Ok(layout)

@@ -8,7 +8,7 @@ use domain::log_row::ExecutionLogRecord;
 use domain::topic::Kind;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use redb::Durability;
+use redb::{Durability, ReadableTableMetadata as _};
 
 use super::*;
 use crate::conformance::{self, accepted, event};
@@ -263,4 +263,62 @@ fn store_outlives_the_runtime_of_its_callers() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let store = Embedded::open(&path).unwrap();
     assert!(runtime.block_on(store.execution(TENANT, "a")).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn value_that_lacks_a_chunk_or_was_altered_is_not_given_out() {
+    let store = Embedded::in_memory().unwrap();
+    let value = Bytes::from(vec![7; 3 * crate::CHUNK_BYTES]);
+    let hash = ValueHash::of(&value);
+    let change = |change: &dyn Fn(&mut redb::Table<'_, (&str, &str, i32), &[u8]>)| {
+        let transaction = store.shared.database.begin_write().unwrap();
+        change(&mut transaction.open_table(tables::VALUES).unwrap());
+        transaction.commit().unwrap();
+    };
+    for chunk in 0..3 {
+        store.put_value(TENANT, &value, Millis(1)).await.unwrap();
+        assert_eq!(store.value(TENANT, &hash).await.unwrap(), Some(value.clone()));
+        change(&|values| drop(values.remove((TENANT, hash.as_str(), chunk)).unwrap()));
+        assert_eq!(store.value(TENANT, &hash).await.unwrap(), None, "without {chunk}");
+    }
+    store.put_value(TENANT, &value, Millis(1)).await.unwrap();
+    let other = vec![8; crate::CHUNK_BYTES];
+    change(&|values| drop(values.insert((TENANT, hash.as_str(), 1), other.as_slice()).unwrap()));
+    let altered = store.value(TENANT, &hash).await;
+    assert!(matches!(altered, Err(StoreError::Altered { .. })), "{altered:?}");
+}
+
+#[tokio::test]
+async fn value_lives_from_when_it_was_put_last() {
+    let store = Embedded::in_memory().unwrap();
+    let value = |n: i64| Bytes::from(vec![n as u8; crate::CHUNK_BYTES + 1]);
+    for n in 1..=50 {
+        store.put_value(TENANT, &value(n), Millis(n)).await.unwrap();
+    }
+    // Put again, and then by a process whose clock is behind.
+    for time in [100, 2] {
+        store.put_value(TENANT, &value(1), Millis(time)).await.unwrap();
+    }
+    store.expire(Millis(45)).await.unwrap();
+    for n in 1..=50 {
+        let found = store.value(TENANT, &ValueHash::of(&value(n))).await.unwrap();
+        assert_eq!(found.is_some(), n == 1 || n >= 45, "{n}");
+    }
+    store.expire(Millis(101)).await.unwrap();
+    let transaction = store.shared.database.begin_write().unwrap();
+    let left = transaction.open_table(tables::VALUES).unwrap().len().unwrap();
+    assert_eq!(left, 0, "no chunk is left behind");
+}
+
+#[tokio::test]
+async fn value_is_on_the_disk_when_it_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("store.redb"), folder.path().join("copy.redb"));
+    let store = Embedded::open(&path).unwrap();
+    let value = Bytes::from_static(b"large enough");
+    let hash = store.put_value(TENANT, &value, Millis(1)).await.unwrap();
+    // What a crash at this moment would leave.
+    fs::copy(&path, &copy).unwrap();
+    let after = Embedded::open(&copy).unwrap();
+    assert_eq!(after.value(TENANT, &hash).await.unwrap(), Some(value));
 }

@@ -4,6 +4,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use bytes::Bytes;
 use domain::event::ExecutionEvent;
 use domain::log_row::ExecutionLogRecord;
 use domain::time::Millis;
@@ -14,10 +15,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::FLUSH_EVERY;
 use super::read::{self, failed};
-use super::tables::{BY_AGE, BY_TIME, EVENTS, EXECUTIONS, LOG_ROWS, PROGRESS, successor};
+use super::tables::{
+    BY_AGE, BY_TIME, EVENTS, EXECUTIONS, LOG_ROWS, PROGRESS, VALUE_HEADS, VALUES, VALUES_BY_AGE,
+    successor,
+};
 use crate::codec::encode;
 use crate::summary::Summary;
-use crate::{AcceptedExecution, Batch, LogPlace, StoreError};
+use crate::value::cut;
+use crate::{AcceptedExecution, Batch, LogPlace, StoreError, ValueHash};
 
 /// The most writes in one transaction. A batch of the archive is already hundreds of rows, so more would
 /// only make those at the head of the queue wait.
@@ -25,6 +30,9 @@ const IN_ONE_TRANSACTION: usize = 64;
 
 /// The executions that one step of an expiry looks at: short enough not to be felt by other writes.
 const EXPIRY_STEP: usize = 500;
+
+/// The same for values, which have many rows each.
+const VALUE_EXPIRY_STEP: usize = 20;
 
 /// One write and who waits for it.
 #[derive(Debug)]
@@ -43,8 +51,26 @@ pub(super) enum Write {
         before: Millis,
         from: Option<Age>,
     },
+    /// A value, which has to be durable when it is answered.
+    Value {
+        tenant: String,
+        hash: ValueHash,
+        value: Bytes,
+        now: Millis,
+    },
+    /// One step; it begins with the oldest.
+    ExpireValues {
+        before: Millis,
+    },
     /// Nothing but durability.
     Flush,
+}
+
+impl Write {
+    /// Whether it is on the disk when it is answered.
+    fn is_durable(&self) -> bool {
+        matches!(self, Self::Flush | Self::Value { .. })
+    }
 }
 
 /// A key of the table by age: created, tenant, execution.
@@ -54,7 +80,12 @@ pub(super) type Age = (i64, String, String);
 #[derive(Debug)]
 pub(super) enum Answer {
     Done,
-    Expired { executions: u64, next: Option<Age> },
+    Expired {
+        executions: u64,
+        next: Option<Age>,
+    },
+    /// There may be more values that are past their time.
+    MoreValues,
 }
 
 /// Starts the writer. It ends when all senders are gone, after a last flush.
@@ -76,7 +107,7 @@ pub(super) fn start(
                 }
             });
             let closed = received == Some(0);
-            let asked = waiting.iter().any(|request| matches!(request.write, Write::Flush));
+            let asked = waiting.iter().any(|request| request.write.is_durable());
             let due = flush_due.is_some_and(|due| due <= Instant::now());
             if asked || due || (closed && flush_due.is_some()) {
                 flush_due = match carry_out(&database, waiting, Durability::Immediate) {
@@ -166,6 +197,9 @@ struct Open<'t> {
     by_time: Table<'t, (&'static str, i64, &'static str), ()>,
     by_age: Table<'t, (i64, &'static str, &'static str), ()>,
     progress: Table<'t, (&'static str, i32), &'static [u8]>,
+    values: Table<'t, (&'static str, &'static str, i32), &'static [u8]>,
+    value_heads: Table<'t, (&'static str, &'static str), (i64, i64)>,
+    values_by_age: Table<'t, (i64, &'static str, &'static str), ()>,
 }
 
 impl<'t> Open<'t> {
@@ -178,6 +212,9 @@ impl<'t> Open<'t> {
             by_time: transaction.open_table(BY_TIME).map_err(failed())?,
             by_age: transaction.open_table(BY_AGE).map_err(failed())?,
             progress: transaction.open_table(PROGRESS).map_err(failed())?,
+            values: transaction.open_table(VALUES).map_err(failed())?,
+            value_heads: transaction.open_table(VALUE_HEADS).map_err(failed())?,
+            values_by_age: transaction.open_table(VALUES_BY_AGE).map_err(failed())?,
         })
     }
 
@@ -205,6 +242,12 @@ impl<'t> Open<'t> {
                 }
             }
             Write::Expire { before, from } => return self.expire(*before, from.as_ref()),
+            Write::Value { tenant, hash, value, now } => {
+                self.value(tenant, hash.as_str(), value, *now).map_err(failed("write a value"))?;
+            }
+            Write::ExpireValues { before } => {
+                return self.expire_values(*before).map_err(failed("expire values"));
+            }
             Write::Flush => {}
         }
         Ok(Answer::Done)
@@ -303,6 +346,49 @@ impl<'t> Open<'t> {
         }
         let next = (candidates.len() == EXPIRY_STEP).then(|| candidates.pop()).flatten();
         Ok(Answer::Expired { executions, next })
+    }
+
+    fn value(
+        &mut self,
+        tenant: &str,
+        hash: &str,
+        value: &Bytes,
+        now: Millis,
+    ) -> Result<(), redb::StorageError> {
+        let before = self.value_heads.get((tenant, hash))?.map(|head| head.value().1);
+        // A clock that was set back must not shorten its time.
+        let put = before.map_or(now.0, |before| before.max(now.0));
+        if let Some(before) = before {
+            self.values_by_age.remove((before, tenant, hash))?;
+        }
+        self.values_by_age.insert((put, tenant, hash), ())?;
+        let length = i64::try_from(value.len()).unwrap_or(i64::MAX);
+        self.value_heads.insert((tenant, hash), (length, put))?;
+        for (chunk, bytes) in cut(value) {
+            self.values.insert((tenant, hash, chunk), &*bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes some of the values that were put before `before`.
+    fn expire_values(&mut self, before: Millis) -> Result<Answer, redb::StorageError> {
+        let mut old: Vec<Age> = Vec::new();
+        for row in self.values_by_age.range::<(i64, &str, &str)>(..(before.0, "", ""))? {
+            if old.len() == VALUE_EXPIRY_STEP {
+                break;
+            }
+            let (key, _) = row?;
+            let (put, tenant, hash) = key.value();
+            old.push((put, tenant.to_owned(), hash.to_owned()));
+        }
+        for (put, tenant, hash) in &old {
+            let (tenant, hash) = (tenant.as_str(), hash.as_str());
+            self.values_by_age.remove((*put, tenant, hash))?;
+            self.value_heads.remove((tenant, hash))?;
+            let chunks = (tenant, hash, i32::MIN)..=(tenant, hash, i32::MAX);
+            self.values.retain_in::<(&str, &str, i32), _>(chunks, |_, _| false)?;
+        }
+        Ok(if old.len() == VALUE_EXPIRY_STEP { Answer::MoreValues } else { Answer::Done })
     }
 
     fn delete(&mut self, created: i64, tenant: &str, id: &str) -> Result<(), redb::StorageError> {

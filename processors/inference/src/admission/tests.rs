@@ -55,7 +55,7 @@ fn error_names_the_place_in_the_body() {
         ),
         (Operation::Chat, r#"{"messages":[{"content":"hi"}]}"#, "body.messages[0].role is missing"),
         (Operation::Chat, r#"{"messages":[{"role":7}]}"#, "body.messages[0].role is not a text"),
-        (Operation::Chat, "", "body is not a JSON object"),
+        (Operation::Chat, "", "body is empty, and there is no body_claim"),
         (Operation::Chat, "[]", "body is not a JSON object"),
         (Operation::Chat, "\"secret\"", "body is not a JSON object"),
         (Operation::Chat, "{\"messages\":\n[}", "body is not JSON: see line 2 column 2"),
@@ -171,5 +171,37 @@ proptest! {
         if check(&chat(&body)).is_ok() {
             prop_assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok(), "{body}");
         }
+    }
+}
+
+#[test]
+fn body_is_in_the_record_or_claimed_and_never_both() {
+    let claim = |hash: &str| ClaimCheck {
+        hash: format!("sha256:{hash}"),
+        length: 300_000,
+        media_type: JSON.into(),
+    };
+    let good = claim(&"0a".repeat(32));
+    for (body, claim, expected) in [
+        ("", Some(good.clone()), ""),
+        (GOOD, Some(good.clone()), "body has to be empty beside a body_claim"),
+        ("", None, "body is empty, and there is no body_claim"),
+        (
+            "",
+            Some(claim("0a")),
+            "body_claim can't be one: hash is not `sha256:` and 64 lower-case hex digits",
+        ),
+        (
+            "",
+            Some(ClaimCheck { length: 0, ..good.clone() }),
+            "body_claim can't be one: length is not between 1 and 33554432",
+        ),
+        (
+            "",
+            Some(ClaimCheck { media_type: "text/plain".into(), ..good }),
+            "body_claim.media_type is not application/json",
+        ),
+    ] {
+        assert_eq!(said(&ModelRequest { body_claim: claim, ..chat(body) }), expected, "{body}");
     }
 }

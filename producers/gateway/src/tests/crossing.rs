@@ -14,6 +14,7 @@ struct Crossing {
     served: Served,
     theirs: String,
     response: String,
+    value: String,
 }
 
 impl Crossing {
@@ -34,8 +35,11 @@ impl Crossing {
         };
         served.world.0.store.apply_event(&done).await.unwrap();
         served.world.event(&done);
+        let value = bytes::Bytes::from_static(CANARY.as_bytes());
+        let put = served.world.0.store.put_value("acme", &value, domain::time::Millis(1)).await;
+        let value = put.unwrap().as_str().to_owned();
         let theirs = served.world.key("other", &Scope::ALL);
-        Self { served, theirs, response }
+        Self { served, theirs, response, value }
     }
 
     async fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
@@ -59,6 +63,7 @@ async fn nothing_of_another_tenant_is_seen_or_changed_on_any_route() {
             }
             let method = method.to_uppercase();
             for id in ["e", execution, response] {
+                let path = path.replace("{hash}", &crossing.value);
                 let path =
                     path.replace("{id}", id).replace("{model}", CANARY).replace("{name}", CANARY);
                 // Whatever a route reads of it: everything names what is acme's.

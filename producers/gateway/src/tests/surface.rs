@@ -22,10 +22,11 @@ fn operations() -> Vec<(String, String, bool)> {
                 continue;
             }
             let path = path.replace("{id}", "e1").replace("{model}", "m").replace("{name}", "n");
+            let path = path.replace("{hash}", &format!("sha256:{}", "0a".repeat(32)));
             found.push((method.to_uppercase(), path, operation.get("security").is_some()));
         }
     }
-    assert_eq!(found.len(), 25);
+    assert_eq!(found.len(), 26);
     found
 }
 
@@ -129,7 +130,9 @@ async fn key_does_what_its_scopes_say_and_no_more() {
                 ) => Scope::RequestsWrite,
                 ("POST" | "DELETE", _) => Scope::ExecutionsWrite,
                 (_, path)
-                    if path.starts_with("/v1/executions") || path.starts_with("/v1/responses") =>
+                    if ["/v1/executions", "/v1/responses", "/v1/values"]
+                        .iter()
+                        .any(|start| path.starts_with(start)) =>
                 {
                     Scope::ExecutionsRead
                 }

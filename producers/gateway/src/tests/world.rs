@@ -129,6 +129,7 @@ impl Served {
                 ids: world.0.ids.clone(),
                 hub: handle,
                 store: world.0.store.clone(),
+                claims: Claims::new(world.0.store.clone(), domain::claim::LIMIT_BYTES),
                 definitions: world.0.definitions.clone(),
                 metrics: Arc::new(|| "# nothing\n".into()),
                 dependencies: vec![],
@@ -339,5 +340,6 @@ pub(crate) fn event(id: &str, number: i64, event_type: EventType) -> ExecutionEv
         error: None,
         usage: None,
         cost: None,
+        data_claim: None,
     }
 }

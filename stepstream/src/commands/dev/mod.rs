@@ -36,7 +36,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// What differs here from the defaults of the configuration. The environment still comes on top.
-const DEFAULTS: [(&str, &str); 5] = [
+const DEFAULTS: [(&str, &str); 6] = [
+    ("STEPSTREAM_CLAIMS__KEEP", "always"),
     ("STEPSTREAM_KAFKA__PARTITIONS", "4"),
     ("STEPSTREAM_KAFKA__REPLICATION_FACTOR", "1"),
     ("STEPSTREAM_RUNTIME__DRAIN_SECS", "5"),

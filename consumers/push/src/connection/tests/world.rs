@@ -52,6 +52,7 @@ pub(super) fn event(generation: i32, number: i64, event_type: EventType) -> Exec
         error: None,
         usage: None,
         cost: None,
+        data_claim: None,
     }
 }
 
@@ -386,7 +387,7 @@ impl World {
             Op::Read(count) => {
                 for _ in 0..count {
                     match self.machine.poll_message(now) {
-                        Some(message) => self.client.take(&message),
+                        Some(message) => self.client.take(&said(message)),
                         None => break,
                     }
                     self.effects();
@@ -457,5 +458,13 @@ impl World {
         let text = &self.client.text;
         assert!(TEXT.starts_with(text.as_str()), "{text:?}");
         assert!(self.lost_at.is_some() || text == TEXT, "{text:?}");
+    }
+}
+
+/// The text of a message; an event whose data lies elsewhere is said without.
+pub(super) fn said(message: Outgoing) -> String {
+    match message {
+        Outgoing::Text(text) => text,
+        Outgoing::Large { subscription, event } => Outgoing::event_text(&subscription, &event),
     }
 }

@@ -38,7 +38,7 @@ use crate::auth::{Caller, See, Start, Steer};
 use crate::body::{JsonText, check_depth, parse};
 use crate::call::{Call, Ended};
 use crate::docs::shapes::{OpenAiError, ResponseDeleted, ResponseObject, ResponseRequest};
-use crate::executions::find;
+use crate::executions::{find, whole};
 use crate::fault::{Fault, OpenAi, name_execution};
 use crate::publish::{new_id, now};
 use crate::shape;
@@ -101,7 +101,7 @@ pub(crate) async fn create(
     let mut intent = named(request, idempotency_key(&headers)?, "responses", &json);
     if asked.keep == Keep::Yes {
         intent.findable = Findable::AtOnce;
-        intent.note = Note { response: Some(memo.clone()), ..intent.note };
+        intent.note = Note::of_response(&app, tenant, intent.note.hash, &memo).await?;
     }
     let deadline = Instant::now() + app.options.wait;
     if asked.ground == Ground::Back {
@@ -278,7 +278,7 @@ pub(crate) async fn cancel(
         app.publish_command(execution.kind, &execution.id, caller.tenant(), order, Some(&trace))
             .await
             .map_err(|error| error.into_fault(Some(&execution.id)))?;
-        execution = waiting::finish(call, execution, CANCEL_PATIENCE).await;
+        execution = whole(&app, waiting::finish(call, execution, CANCEL_PATIENCE).await).await?;
     }
     Ok(shown(&execution.id, current(&execution, &memo)?))
 }
@@ -314,7 +314,7 @@ pub(crate) async fn delete(
         definition: execution.definition.unwrap_or_default(),
         request_time: execution.created.plus(-1),
         labels: execution.labels,
-        note: Note { hash, response: None }.text(),
+        note: Note { hash, ..Note::default() }.text(),
     };
     app.store.put_accepted(forgotten).await.map_err(|error| {
         tracing::warn!(%error, "a response can't be forgotten");
@@ -332,8 +332,8 @@ async fn stored(app: &App, tenant: &str, id: &str) -> Result<(Execution, Memo), 
     let nowhere = || Fault::NotFound { what: "response", name: id.to_owned() };
     let execution = object::execution_of(id).ok_or_else(nowhere)?;
     let execution = find(app, tenant, execution).await?.ok_or_else(nowhere)?;
-    let memo = Note::of(&execution).response.ok_or_else(nowhere)?;
-    Ok((execution, memo))
+    let memo = Note::of(&execution).into_response(app, tenant).await?.ok_or_else(nowhere)?;
+    Ok((whole(app, execution).await?, memo))
 }
 
 /// The response as it is now.
