@@ -147,6 +147,7 @@ impl Call {
             step: None,
             attempt: None,
             data: Some(data.to_string()),
+            data_claim: None,
             error: None,
             usage: stage.is_terminal().then(Self::usage),
             cost: None,

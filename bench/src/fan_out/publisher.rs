@@ -149,6 +149,7 @@ impl Publisher {
             step: None,
             attempt: None,
             data: None,
+            data_claim: None,
             error: None,
             usage: None,
             cost: None,

@@ -186,7 +186,7 @@ impl<'a> Driver<'a> {
                                 Some(Outgoing::Large { subscription, event }) => {
                                     let claims = self.shared.parts.claims.clone();
                                     let event = ExecutionEvent::clone(&event);
-                                    fetching.push(whole(claims, subscription, event));
+                                    fetching.push(Box::pin(whole(claims, subscription, event)));
                                     None
                                 }
                                 None => None,
@@ -239,6 +239,8 @@ impl<'a> Driver<'a> {
                     None => return self.broken(),
                 },
                 () = tokio::time::sleep_until(self.opened + deadline) => {
+                    // What came in time is no less in time because this task wasn't run meanwhile.
+                    self.take_in_waiting();
                     self.connection.handle_time(self.now());
                 }
             }
@@ -247,8 +249,12 @@ impl<'a> Driver<'a> {
 
     /// Moves what waits at the hub, beginning with `fed`.
     fn take_in(&mut self, fed: Fed) {
+        self.tell(self.now(), fed);
+        self.take_in_waiting();
+    }
+
+    fn take_in_waiting(&mut self) {
         let now = self.now();
-        self.tell(now, fed);
         for _ in 0..BATCH {
             let Some(fed) = self.feed.try_next() else { return };
             self.tell(now, fed);

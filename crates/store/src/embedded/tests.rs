@@ -265,12 +265,15 @@ fn store_outlives_the_runtime_of_its_callers() {
     assert!(runtime.block_on(store.execution(TENANT, "a")).unwrap().is_some());
 }
 
+/// The table of values, open for a change.
+type Values<'t> = redb::Table<'t, (&'static str, &'static str, i32), &'static [u8]>;
+
 #[tokio::test]
 async fn value_that_lacks_a_chunk_or_was_altered_is_not_given_out() {
     let store = Embedded::in_memory().unwrap();
     let value = Bytes::from(vec![7; 3 * crate::CHUNK_BYTES]);
     let hash = ValueHash::of(&value);
-    let change = |change: &dyn Fn(&mut redb::Table<'_, (&str, &str, i32), &[u8]>)| {
+    let change = |change: &dyn Fn(&mut Values<'_>)| {
         let transaction = store.shared.database.begin_write().unwrap();
         change(&mut transaction.open_table(tables::VALUES).unwrap());
         transaction.commit().unwrap();
