@@ -103,6 +103,9 @@ impl Large {
             }
             return Ok(outcome);
         };
+        if outcome.body.len() <= claims.limit() {
+            return Ok(outcome);
+        }
         let ModelOutcome { body, body_media_type, .. } = &outcome;
         let mut patience = Patience::new();
         let kept = loop {

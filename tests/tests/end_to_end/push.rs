@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use stepstream_tests::api::{Api, Events};
+use stepstream_tests::api::{Api, Events, Sent};
 use stepstream_tests::platform::{Platform, output};
 use stepstream_tests::process::Signal;
 use stepstream_tests::stack::Stack;
@@ -157,7 +157,11 @@ fn places<'a>(events: impl Iterator<Item = &'a Value>) -> (Vec<u64>, bool) {
 async fn call_that_waits_says_where_before_it_speaks(platform: &Platform) {
     let api = Api::of(platform);
     let model = fresh("narrow");
-    let rules = json!([{ "reply": PROMPT, "tokens_per_second": 5 }]);
+    let endless = "and on ".repeat(1_000);
+    let rules = json!([
+        { "when": { "contains": "hold" }, "reply": endless, "tokens_per_second": 5 },
+        { "reply": PROMPT },
+    ]);
     let deployment = json!({
         "name": "one", "provider": "scripted", "model": "m", "concurrency": 1,
         "script": { "rules": rules }
@@ -165,7 +169,7 @@ async fn call_that_waits_says_where_before_it_speaks(platform: &Platform) {
     api.put_model(&model, &json!({ "deployments": [deployment] })).await;
     let mut socket = Socket::known(platform, &platform.key).await;
     let first = fresh("takes");
-    api.start(&first, &model, "hi").await;
+    api.start(&first, &model, "hold the line").await;
     // The one place is taken when the first call speaks.
     let mut taken = Events::of(api.get(&format!("/v1/executions/{first}/events")).await);
     while taken.next().await.expect("a token").event != "output.delta" {}
@@ -173,11 +177,19 @@ async fn call_that_waits_says_where_before_it_speaks(platform: &Platform) {
     socket.follow(&id, &json!("start")).await;
     api.start(&id, &model, "hi").await;
     let mut sent = Events::of(api.get(&format!("/v1/executions/{id}/events")).await);
-    let (heard, sent) = tokio::join!(socket.rest(), sent.rest());
+    let mut told = Vec::new();
+    while told.last().is_none_or(|one: &Sent| one.event != "execution.queued") {
+        told.push(sent.next().await.expect("its place"));
+    }
+    let cancel = api.post(&format!("/v1/executions/{first}:cancel"), &json!({})).await;
+    assert_eq!(cancel.status(), StatusCode::ACCEPTED);
+    let (heard, rest) = tokio::join!(socket.rest(), sent.rest());
+    told.extend(rest);
+    let sent = told;
     assert_eq!(places(heard.iter()), (vec![1, 0], true), "{heard:?}");
     let text: String = heard.iter().filter_map(|event| event["text"].as_str()).collect();
     assert_eq!(text, PROMPT);
-    let queued = |one: &&stepstream_tests::api::Sent| one.event == "execution.queued";
+    let queued = |one: &&Sent| one.event == "execution.queued";
     assert!(sent.iter().filter(queued).all(|one| one.id.is_none()));
     let named: Vec<Value> = sent
         .iter()
@@ -188,6 +200,8 @@ async fn call_that_waits_says_where_before_it_speaks(platform: &Platform) {
         })
         .collect();
     assert_eq!(places(named.iter()), (vec![1, 0], true), "{sent:?}");
+    // The store hears of it a moment later.
+    api.ended(&id).await;
     let whole = api.event_types(&id).await;
     assert_eq!(whole, ["execution.admitted", "execution.started", "execution.succeeded"]);
 }
