@@ -2,10 +2,9 @@
 //! straight by the driver. It knows the tables as their owner prints them, and nothing of topics.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -14,7 +13,7 @@ use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlValue, Row};
 use serde::Deserialize;
 
-use crate::stack::scripts;
+use crate::stack;
 
 /// Requests under way at once: as many as the store of the product has.
 const AT_ONCE: usize = 128;
@@ -39,20 +38,7 @@ pub(crate) struct Cassandra {
 impl Cassandra {
     /// Starts one in a directory of its own.
     pub(crate) fn start() -> anyhow::Result<Self> {
-        let own = std::process::id().to_string();
-        let up = Command::new(scripts()?.join("up"))
-            .args(["--temporary", "--only", "cassandra", "--cassandra-port", "0"])
-            .args(["--output", "json", "--until-exit-of", &own])
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .context("running infra/local/up")?;
-        if !up.status.success() {
-            bail!("infra/local/up failed: {}", up.status);
-        }
-        let ready =
-            serde_json::from_slice(&up.stdout).context("reading what infra/local/up printed")?;
-        Ok(Self { ready })
+        Ok(Self { ready: stack::up(&["--only", "cassandra", "--cassandra-port", "0"])? })
     }
 
     /// `host:port` for CQL.
@@ -74,15 +60,8 @@ impl Cassandra {
 
 impl Drop for Cassandra {
     fn drop(&mut self) {
-        let down = scripts().map(|scripts| {
-            Command::new(scripts.join("down"))
-                .arg("--data")
-                .arg(&self.ready.data)
-                .stdin(Stdio::null())
-                .output()
-        });
-        if !matches!(down, Ok(Ok(_))) {
-            tracing::warn!("Cassandra is left to its watcher");
+        if let Err(error) = stack::down(&self.ready.data) {
+            tracing::warn!(%error, "Cassandra is left to its watcher");
         }
     }
 }

@@ -3,8 +3,7 @@
 //! It knows how the role is started, reached and asked; what is done with its sockets is a bench's business.
 
 use std::fmt;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use rdkafka::producer::{BaseRecord, Producer as _};
 use service::auth::{KeyDefinition, NewKey, PREFIX, Scope};
 
 use crate::client;
+use crate::operator::free_address;
 use crate::platform::{Platform, now};
 use crate::product::program;
 use crate::stack::Stack;
@@ -71,7 +71,7 @@ impl PushRole {
     pub(crate) fn start(stack: &Stack, platform: &Platform) -> anyhow::Result<Self> {
         let key = propose_key(platform)?;
         let data = tempfile::tempdir().context("making a directory for the role's store")?;
-        let (address, health) = (free_port()?, free_port()?);
+        let (address, health) = (free_address()?, free_address()?);
         let child = Command::new(program()?)
             .args(["serve", "--roles", "push"])
             .current_dir(data.path())
@@ -178,11 +178,6 @@ fn propose_key(platform: &Platform) -> anyhow::Result<String> {
         .map_err(|(error, _)| error)?;
     producer.flush(READY_WITHIN).context("publishing a key")?;
     Ok(key)
-}
-
-/// A port that nobody has at the moment: the role doesn't tell which one it took if it may choose.
-fn free_port() -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
 /// The sum of a metric over its labels, out of Prometheus' text.

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// What `infra/local/up --output json` prints.
 #[derive(Debug, Deserialize)]
@@ -25,7 +26,8 @@ pub(crate) struct Stack {
     pub(crate) registry: String,
     /// The broker's process, where it is on this machine.
     pub(crate) broker_pid: Option<u32>,
-    started: Option<(PathBuf, PathBuf)>,
+    /// Where it keeps what it has, when we started it.
+    started: Option<PathBuf>,
 }
 
 impl Stack {
@@ -39,58 +41,56 @@ impl Stack {
     /// # Errors
     /// The scripts aren't found from here, or the start fails: the reason is on standard error.
     pub(crate) fn start() -> anyhow::Result<Self> {
-        let scripts = scripts()?;
-        let own = std::process::id().to_string();
-        let up = Command::new(scripts.join("up"))
-            .args([
-                "--temporary",
-                "--kafka-port",
-                "0",
-                "--registry-port",
-                "0",
-                "--registry-storage",
-                "memory",
-                "--output",
-                "json",
-                "--until-exit-of",
-                own.as_str(),
-            ])
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .context("running infra/local/up")?;
-        if !up.status.success() {
-            bail!("infra/local/up failed: {}", up.status);
-        }
-        let ready: Ready =
-            serde_json::from_slice(&up.stdout).context("reading what infra/local/up printed")?;
+        let kafka = ["--kafka-port", "0"];
+        let registry = ["--registry-port", "0", "--registry-storage", "memory"];
+        let ready: Ready = up(&[&kafka[..], &registry[..]].concat())?;
         Ok(Self {
             brokers: ready.brokers,
             registry: ready.registry,
             broker_pid: Some(ready.kafka_pid),
-            started: Some((scripts, ready.data)),
+            started: Some(ready.data),
         })
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        if let Some((scripts, data)) = &self.started {
-            let down = Command::new(scripts.join("down"))
-                .arg("--data")
-                .arg(data)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
-            if let Err(error) = down {
-                tracing::warn!(%error, "the stack is left to its watcher");
-            }
+        if let Some(data) = &self.started
+            && let Err(error) = down(data)
+        {
+            tracing::warn!(%error, "the stack is left to its watcher");
         }
     }
 }
 
+/// Starts parts of a stack in a directory of their own, which end with this process at the latest; returns
+/// what `infra/local/up` says of them.
+pub(crate) fn up<R: DeserializeOwned>(parts: &[&str]) -> anyhow::Result<R> {
+    let own = std::process::id().to_string();
+    let up = Command::new(scripts()?.join("up"))
+        .arg("--temporary")
+        .args(parts)
+        .args(["--output", "json", "--until-exit-of", &own])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("running infra/local/up")?;
+    if !up.status.success() {
+        bail!("infra/local/up failed: {}", up.status);
+    }
+    serde_json::from_slice(&up.stdout).context("reading what infra/local/up printed")
+}
+
+/// Stops what was started there.
+pub(crate) fn down(data: &Path) -> anyhow::Result<()> {
+    let mut down = Command::new(scripts()?.join("down"));
+    down.arg("--data").arg(data).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    down.status().context("running infra/local/down")?;
+    Ok(())
+}
+
 /// `infra/local`, from the working directory upwards.
-pub(crate) fn scripts() -> anyhow::Result<PathBuf> {
+fn scripts() -> anyhow::Result<PathBuf> {
     let here = std::env::current_dir().context("looking for infra/local")?;
     here.ancestors()
         .map(|place| place.join(Path::new("infra/local")))

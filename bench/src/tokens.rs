@@ -15,6 +15,7 @@ use model::scripted::Server;
 use rdkafka::producer::{BaseRecord, Producer as _};
 use serde_json::{Value, json};
 
+use crate::asks::{Asked, Shape};
 use crate::client;
 use crate::flight::{Id, Schedule, Tally};
 use crate::lane::{Flown, Series};
@@ -38,65 +39,30 @@ const FIRST_MS: u64 = 50;
 /// How long one stream may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where chat completions are asked for.
-#[derive(Clone)]
-struct Asked {
-    http: reqwest::Client,
-    url: String,
-    key: String,
-}
-
-impl Asked {
-    fn new(base: &str, key: &str) -> Self {
-        Self {
-            http: reqwest::Client::new(),
-            url: format!("{base}/chat/completions"),
-            key: key.to_owned(),
-        }
-    }
-
-    /// Streams one answer to its end; when the first text of it came.
-    async fn first_token(&self) -> anyhow::Result<Instant> {
-        let body = json!({
-            "model": MODEL,
-            "stream": true,
-            "messages": [{ "role": "user", "content": "How long does nothing take?" }],
-        });
-        let answer = self
-            .http
-            .post(&self.url)
-            .bearer_auth(&self.key)
-            .header("content-type", "application/json")
-            .body(body.to_string())
-            .send()
-            .await
-            .context("asking")?;
-        if !answer.status().is_success() {
-            let status = answer.status();
-            bail!("{status}: {}", answer.text().await.unwrap_or_default());
-        }
-        let mut pieces = answer.bytes_stream();
-        let mut first = None;
-        let mut line = Vec::new();
-        while let Some(piece) = pieces.next().await {
-            for byte in piece.context("reading the stream")? {
-                if byte != b'\n' {
-                    line.push(byte);
-                    continue;
-                }
-                let text = String::from_utf8_lossy(&line);
-                let data = text.strip_prefix("data:").map(str::trim);
-                if data == Some("[DONE]") {
-                    return first.context("the stream had no text");
-                }
-                if first.is_none() && data.is_some_and(has_text) {
-                    first = Some(Instant::now());
-                }
-                line.clear();
+/// Streams one answer to its end; when the first text of it came.
+async fn first_token(asked: &Asked) -> anyhow::Result<Instant> {
+    let answer = asked.post("How long does nothing take?", Shape::Streamed).await?;
+    let mut pieces = answer.bytes_stream();
+    let mut first = None;
+    let mut line = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        for byte in piece.context("reading the stream")? {
+            if byte != b'\n' {
+                line.push(byte);
+                continue;
             }
+            let text = String::from_utf8_lossy(&line);
+            let data = text.strip_prefix("data:").map(str::trim);
+            if data == Some("[DONE]") {
+                return first.context("the stream had no text");
+            }
+            if first.is_none() && data.is_some_and(has_text) {
+                first = Some(Instant::now());
+            }
+            line.clear();
         }
-        bail!("the stream broke off")
     }
+    bail!("the stream broke off")
 }
 
 /// Whether a chunk carries text of the answer.
@@ -124,8 +90,8 @@ pub(crate) fn run(stack: &Stack, seconds: u64) -> anyhow::Result<Report> {
         .block_on(Server::start(address, script))
         .context("starting the scripted server")?;
     propose(&platform, &server.base_url())?;
-    let gateway = Asked::new(&format!("{}/v1", dev.says("url")?), dev.says("api_key")?);
-    let direct = Asked::new(&server.base_url(), "none");
+    let gateway = Asked::new(&format!("{}/v1", dev.says("url")?), dev.says("api_key")?)?;
+    let direct = Asked::new(&server.base_url(), "none")?;
     platform.runtime.block_on(until_known(&gateway))?;
     let (warm_up, rate) = WARM_UP;
     fly(&platform, &gateway, u32::MAX, rate, warm_up, dev.pid())?;
@@ -174,7 +140,7 @@ fn propose(platform: &Platform, base_url: &str) -> anyhow::Result<()> {
 async fn until_known(gateway: &Asked) -> anyhow::Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
-        match gateway.first_token().await {
+        match first_token(gateway).await {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() >= until => return Err(error),
             Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
@@ -207,7 +173,7 @@ fn fly(
             tokio::time::sleep_until(schedule.intended(nth).into()).await;
             let (asked, tally) = (asked.clone(), Arc::clone(&tally));
             streams.spawn(async move {
-                match tokio::time::timeout(PATIENCE, asked.first_token()).await {
+                match tokio::time::timeout(PATIENCE, first_token(&asked)).await {
                     Ok(Ok(first)) => {
                         let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
                         tally.came_out(Id { flight, nth }, first);

@@ -45,6 +45,17 @@ pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
     Some((user + system) / TICKS)
 }
 
+/// CPU seconds of a process and of those that it started and that still run.
+pub(crate) fn tree_seconds(pid: u32) -> f64 {
+    let own = cpu_seconds(pid).unwrap_or_default();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let children = children.flat_map(|line| {
+        line.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()
+    });
+    own + children.map(tree_seconds).sum::<f64>()
+}
+
 /// A line of `/proc/PID/status` that is a number of KiB, in MiB.
 pub(crate) fn status_mib(pid: u32, name: &str) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -73,5 +84,13 @@ mod tests {
         assert!(peak_rss_mib(own).unwrap() >= rss_mib(own).unwrap() * 0.5);
         assert!(cpu_seconds(own).is_some());
         assert_eq!(cpu_seconds(u32::MAX), None);
+    }
+
+    #[test]
+    fn own_process_uses_cpu_as_a_tree_as_well() {
+        let own = std::process::id();
+        let alone = cpu_seconds(own).unwrap();
+        assert!(tree_seconds(own) >= alone);
+        assert!(tree_seconds(u32::MAX).abs() < f64::EPSILON);
     }
 }
