@@ -63,6 +63,7 @@ fn wrong_arguments_are_refused_with_what_is_right() {
     refused(&["dev", "--brokers", "127.0.0.1:1"], &[], 2, &["--registry"]);
     refused(&["keys", "create", "--scopes", "root"], &[], 2, &["requests:write"]);
     refused(&["keys", "create", "--tenant", ""], &[], 2, &["the tenant is empty"]);
+    refused(&["keys", "revoke", "mine"], &[], 2, &["8 hexadecimal digits"]);
     refused(&["dev", "--port", "70000"], &[], 2, &["--port"]);
 }
 

@@ -26,6 +26,8 @@ pub const PREFIX: &str = "sk-ss-";
 pub const KEYS_TENANT: &str = "-";
 
 const RANDOM_BYTES: usize = 32;
+/// The hash of a key, in hexadecimal digits.
+const HASH_DIGITS: usize = 64;
 
 /// What a key may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -238,6 +240,19 @@ impl KeyHash {
         Ok(Self(hash(presented)))
     }
 
+    /// The same from what [`KeyHash::as_str`] gave; `None`, when that can't be.
+    #[must_use]
+    pub fn from_hash(text: &str) -> Option<Self> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        (text.len() == HASH_DIGITS && text.bytes().all(is_digit)).then(|| Self(text.to_owned()))
+    }
+
+    /// The hash, in hexadecimal digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Who has this key at the time `now`.
     ///
     /// # Errors
@@ -290,7 +305,8 @@ fn hash(key: &str) -> String {
 }
 
 /// What a key is called in audits, by its hash.
-pub(crate) fn key_id(hash: &str) -> &str {
+#[must_use]
+pub fn key_id(hash: &str) -> &str {
     // Somebody else may have written a definition whose name is no hash.
     hash.get(..8).unwrap_or(hash)
 }

@@ -5,6 +5,7 @@ mod dev;
 mod doctor;
 mod keys;
 mod models;
+mod proposing;
 mod publish;
 mod replay;
 mod serve;

@@ -1,21 +1,17 @@
 //! `stepstream models`: model definitions, without a gateway.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use domain::catalogue::{Catalogue, DefinitionKind, DefinitionProposed, Outcome};
+use domain::catalogue::{DefinitionKind, DefinitionProposed};
 use domain::model_definition::ModelDefinition;
 use domain::request::DEFAULT_TENANT;
-use service::catalogue::Definitions;
 use uuid::Uuid;
 
 use super::ConfigFile;
+use super::proposing::{change, newest, read_all};
 use crate::error::CommandError;
-use crate::{cluster, definitions, print};
-
-/// How long reading all definitions may take.
-const CATCH_UP: Duration = Duration::from_secs(60);
+use crate::{cluster, print};
 
 /// Manage model definitions.
 ///
@@ -83,52 +79,18 @@ impl Put {
         let config = file.load_quietly()?;
         let cluster = cluster::connect(&config).await?;
         let definitions = read_all(&cluster).await?;
-        let publisher = cluster
-            .publisher()
-            .map_err(|error| CommandError::new("making the publisher", error))?;
         let proposal = DefinitionProposed {
             id: Uuid::now_v7().to_string(),
             kind: DefinitionKind::Model,
-            expects: newest(&definitions.snapshot(), &tenant, &name),
+            expects: newest(&definitions.snapshot(), DefinitionKind::Model, &tenant, &name),
             tenant,
             name,
             body: Some(body),
             proposed_by: "stepstream models".into(),
             time: cluster::now(),
         };
-        let outcome = definitions::propose(&publisher, cluster.ids(), &definitions, &proposal)
-            .await
-            .map_err(|error| CommandError::new("proposing the definition", error))?;
-        match outcome {
-            Outcome::Accepted(version) => {
-                print::line(&format!("{} is version {version}", proposal.name));
-                Ok(())
-            }
-            Outcome::Conflict(stands) => Err(CommandError::plain(format!(
-                "somebody else made version {stands} of {} at the same time",
-                proposal.name
-            ))
-            .advise("look at it, and run the command again if yours shall follow")),
-        }
-    }
-}
-
-/// The version of an alias that a proposal has to expect. A deleted one counts as well.
-fn newest(catalogue: &Catalogue, tenant: &str, name: &str) -> i32 {
-    let history = catalogue.history(DefinitionKind::Model, tenant, name);
-    history.last().map_or(0, |version| version.number)
-}
-
-/// The catalogue as it stands. It is followed for as long as the program runs.
-async fn read_all(cluster: &kafka::Cluster) -> Result<Definitions, CommandError> {
-    let definitions = Definitions::new();
-    tokio::spawn(definitions::follow(cluster.clone(), definitions.clone()));
-    match tokio::time::timeout(CATCH_UP, definitions.wait_caught_up()).await {
-        Ok(()) => Ok(definitions),
-        Err(_) => Err(CommandError::plain(format!(
-            "the definitions could not be read within {} s",
-            CATCH_UP.as_secs()
-        ))
-        .advise("`stepstream doctor` looks closer")),
+        let version = change(&cluster, &definitions, &proposal).await?;
+        print::line(&format!("{} is version {version}", proposal.name));
+        Ok(())
     }
 }

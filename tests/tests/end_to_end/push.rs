@@ -53,7 +53,7 @@ impl Socket {
     }
 
     /// The next message, or the code of the end.
-    async fn next_or_code(&mut self) -> Result<Value, u16> {
+    pub(crate) async fn next_or_code(&mut self) -> Result<Value, u16> {
         loop {
             match tokio::time::timeout(PATIENCE, self.0.next()).await.expect("in time") {
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),

@@ -7,16 +7,19 @@ use stepstream_tests::fresh;
 use stepstream_tests::platform::{Platform, output};
 use stepstream_tests::wait::{PATIENCE, until};
 
+use super::push::Socket;
+
 super::on_both_stacks!(
     wrong_key_is_denied_everywhere,
     another_tenants_execution_is_not_found,
     key_without_the_scope_is_refused,
+    revoked_key_is_refused_and_its_socket_closed,
 );
 
 /// A key made by `stepstream keys create`, as soon as the gateway knows it.
 pub(crate) async fn key(platform: &Platform, tenant: &str, scopes: &str) -> String {
-    let command = platform.command(&["keys", "create", "--tenant", tenant, "--scopes", scopes]);
-    let key = tokio::task::spawn_blocking(move || output(command)).await.unwrap();
+    let arguments = ["keys", "create", "--tenant", tenant, "--scopes", scopes];
+    let key = run(platform, &arguments).await;
     let api = Api::with_key(platform, &key);
     until("the gateway knows the key", PATIENCE, async || {
         let status = api.get("/v1/models").await.status();
@@ -71,4 +74,25 @@ async fn key_without_the_scope_is_refused(platform: &Platform) {
     let put = reader.request(Method::PUT, "/v1/definitions/models/x").json(&json!({}));
     assert_eq!(put.send().await.unwrap().status(), StatusCode::FORBIDDEN);
     assert_eq!(reader.get("/v1/models").await.status(), StatusCode::OK);
+}
+
+async fn revoked_key_is_refused_and_its_socket_closed(platform: &Platform) {
+    let tenant = fresh("leaver");
+    let key = key(platform, &tenant, "executions:read,definitions:read").await;
+    let mut socket = Socket::known(platform, &key).await;
+    let listed = run(platform, &["keys", "list", "--tenant", &tenant]).await;
+    let (id, rest) = listed.split_once('\t').expect("one key is listed");
+    assert!(rest.starts_with(&format!("{tenant}\texecutions:read,definitions:read\t")), "{listed}");
+    assert!(!listed.contains(&key["sk-ss-".len()..]), "a list shows no key");
+    assert_eq!(run(platform, &["keys", "revoke", id]).await, format!("key {id} is revoked"));
+    assert_eq!(socket.next_or_code().await, Err(4001));
+    let status = Api::with_key(platform, &key).get("/v1/models").await.status();
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert_eq!(run(platform, &["keys", "list", "--tenant", &tenant]).await, "");
+}
+
+/// What a command that ends well prints.
+async fn run(platform: &Platform, arguments: &[&str]) -> String {
+    let command = platform.command(arguments);
+    tokio::task::spawn_blocking(move || output(command)).await.unwrap()
 }
