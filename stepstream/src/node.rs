@@ -10,6 +10,7 @@ use domain::topic::{Kind, Topic};
 use gateway::{Dependency, Gateway, Page};
 use inference::{Inference, Models};
 use push::Push;
+use push::ticket::Tickets;
 use runtime::ports::{self, Publish};
 use runtime::worker::{self, Readiness, Worker};
 use schemas::Ids;
@@ -115,7 +116,7 @@ impl Node {
         }
         let kept = store.zip(claims);
         let push = match (&hub, &kept) {
-            (Some(hub), Some(kept)) if pushes => Some(parts.push(hub.clone(), kept.clone())),
+            (Some(hub), Some(kept)) if pushes => Some(parts.push(hub.clone(), kept.clone())?),
             _ => None,
         };
         match (listener, hub, kept) {
@@ -297,7 +298,11 @@ impl Parts {
         });
     }
 
-    fn push(&self, hub: follow::Handle, (store, claims): (Arc<dyn Store>, Claims)) -> Push {
+    fn push(
+        &self,
+        hub: follow::Handle,
+        (store, claims): (Arc<dyn Store>, Claims),
+    ) -> Result<Push, CommandError> {
         let config = &self.config.push;
         let limits = push::connection::Limits {
             stall: config.stall(),
@@ -310,7 +315,12 @@ impl Parts {
             sockets_per_key: config.sockets_per_key,
         };
         let definitions = self.definitions.clone();
-        Push::new(options, push::Parts { hub, store, claims, definitions })
+        let parts = push::Parts { hub, store, claims, definitions };
+        let tickets = match &config.ticket_secret {
+            Some(secret) => Tickets::shared(secret.value()),
+            None => Tickets::own().map_err(|error| CommandError::new("starting push", error))?,
+        };
+        Ok(Push::new(options, parts, tickets))
     }
 
     async fn start_health(

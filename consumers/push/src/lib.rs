@@ -2,7 +2,7 @@
 //!
 //! Component shape: [`Push::new`], [`Push::router`] for the routes, [`Push::run`] to its end. What a
 //! connection does is a pure machine ([`connection`]); a socket only drives it. It keeps nothing but
-//! tickets: history is the store's, what is live comes from `follow`, keys are in the catalogue. It never
+//! which tickets were used: history is the store's, what is live comes from `follow`, keys are in the catalogue. It never
 //! writes a record, and never passes another tenant's on.
 
 pub mod close;
@@ -90,13 +90,13 @@ pub struct Push {
 impl Push {
     /// Sockets that nobody has opened yet.
     #[must_use]
-    pub fn new(options: Options, parts: Parts) -> Self {
+    pub fn new(options: Options, parts: Parts, tickets: Tickets) -> Self {
         let room = Room { all: options.sockets, per_key: options.sockets_per_key };
         Self {
             app: App(Arc::new(Shared {
                 options,
                 parts,
-                tickets: Tickets::default(),
+                tickets,
                 sockets: Sockets::new(room),
                 stopping: Shutdown::new(),
             })),

@@ -14,9 +14,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use service::auth::{AuthError, KeyHash, Scope};
-use tokio::time::Instant;
 
-use crate::ticket::{GOOD_FOR, Grant, IssueError};
+use crate::ticket::{GOOD_FOR, Grant};
 use crate::{App, metrics as names, now, socket};
 
 /// The sub-protocol, with the version of its messages.
@@ -130,7 +129,7 @@ async fn ticket(
         Ok(session) => session,
         Err(detail) => return problem(StatusCode::BAD_REQUEST, "invalid_request", &detail),
     };
-    match app.tickets.issue(Grant { key, session }, Instant::now()) {
+    match app.tickets.issue(&Grant { key, session }, now()) {
         Ok(ticket) => {
             metrics::counter!(names::TICKETS).increment(1);
             let body = json!({
@@ -140,8 +139,7 @@ async fn ticket(
             });
             (StatusCode::CREATED, Json(body)).into_response()
         }
-        Err(error @ IssueError::Full) => away("too_many_tickets", &error.to_string()),
-        Err(error @ IssueError::Random(_)) => {
+        Err(error) => {
             tracing::error!(%error, "a ticket can't be made");
             problem(StatusCode::INTERNAL_SERVER_ERROR, "no_ticket", "a ticket can't be made")
         }

@@ -324,7 +324,7 @@ impl<'a> Driver<'a> {
         let (key, session) = match credential {
             Credential::Key(key) => (KeyHash::of(key).map_err(|_| unknown())?, None),
             Credential::Ticket(ticket) => {
-                let grant = self.shared.tickets.redeem(ticket, Instant::now());
+                let grant = self.shared.tickets.redeem(ticket, now());
                 let grant = grant.ok_or_else(unknown)?;
                 (grant.key, Some(grant.session))
             }

@@ -1,17 +1,21 @@
 //! Tickets: what a browser presents instead of a key, once and soon.
 //!
-//! A ticket is 256 random bits; what is kept is its hash, in this process only, so a ticket is good at the
-//! server that made it. It stands for the key that asked: what becomes of the key becomes of the ticket
-//! and of every socket that was opened with it. Time is an argument.
+//! A ticket says itself what it stands for, and is signed (HMAC with SHA-256, RFC 2104). Servers that share
+//! the secret take each other's tickets: a page's own server asks one for a ticket, and the browser may reach
+//! another. Without one each server draws its own. It stands for the key that asked: what becomes of the key
+//! becomes of the ticket and of every socket that was opened with it. That it is used once is kept in memory,
+//! so it is a promise of each server by itself. Time is an argument.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use domain::time::Millis;
+use hmac::{Hmac, Mac};
+use secrecy::{ExposeSecret, SecretString};
 use service::auth::KeyHash;
-use sha2::{Digest, Sha256};
-use tokio::time::Instant;
+use sha2::Sha256;
 
 /// What every ticket begins with.
 pub const PREFIX: &str = "tk-ss-";
@@ -19,11 +23,12 @@ pub const PREFIX: &str = "tk-ss-";
 /// How long a ticket may be presented: the time of a page that loads and connects.
 pub const GOOD_FOR: Duration = Duration::from_secs(60);
 
-/// The most tickets that wait to be presented, over all keys: a second of ten thousand browsers that come
-/// back, six times over.
-pub const MAX_TICKETS: usize = 60_000;
+/// Below so many used tickets nobody looks for those that are over.
+const FEW: usize = 1024;
 
-const RANDOM_BYTES: usize = 32;
+const NONCE_BYTES: usize = 16;
+const SECRET_BYTES: usize = 32;
+const MAC_BYTES: usize = 32;
 
 /// What a ticket stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,99 +39,178 @@ pub struct Grant {
     pub session: Duration,
 }
 
-/// Why there is no ticket.
+/// The system has no random numbers.
 #[derive(Debug, thiserror::Error)]
-pub enum IssueError {
-    /// [`MAX_TICKETS`] wait.
-    #[error("too many tickets wait to be used")]
-    Full,
-    /// The system has no random numbers.
-    #[error("failed to draw a random ticket")]
-    Random(#[source] getrandom::Error),
-}
+#[error("failed to draw a random number")]
+pub struct RandomError(#[source] getrandom::Error);
 
-#[derive(Debug)]
-struct Issued {
-    grant: Grant,
-    until: Instant,
-}
-
-/// The tickets of this process that nobody has presented yet.
-#[derive(Debug, Default)]
+/// Makes tickets, and knows which were used here.
 pub struct Tickets {
-    issued: Mutex<HashMap<[u8; 32], Issued>>,
+    /// Keyed with the secret, of which nothing else is kept.
+    mac: Hmac<Sha256>,
+    used: Mutex<Used>,
+}
+
+/// The tickets that were used, until they are over anyway.
+#[derive(Debug, Default)]
+struct Used {
+    until: HashMap<[u8; NONCE_BYTES], Millis>,
+    /// How many remained when those that are over were last dropped.
+    kept: usize,
 }
 
 impl Tickets {
+    /// Tickets that every server with this secret takes.
+    #[must_use]
+    pub fn shared(secret: &SecretString) -> Self {
+        Self::keyed(secret.expose_secret().as_bytes())
+    }
+
+    /// Tickets that only this process takes.
+    ///
+    /// # Errors
+    /// [`RandomError`].
+    pub fn own() -> Result<Self, RandomError> {
+        let mut secret = [0; SECRET_BYTES];
+        getrandom::fill(&mut secret).map_err(RandomError)?;
+        Ok(Self::keyed(&secret))
+    }
+
+    fn keyed(secret: &[u8]) -> Self {
+        let mac = Hmac::new_from_slice(secret).expect("a key of any length is fine");
+        Self { mac, used: Mutex::default() }
+    }
+
     /// Makes a ticket.
     ///
     /// # Errors
-    /// [`IssueError`].
-    pub fn issue(&self, grant: Grant, now: Instant) -> Result<String, IssueError> {
-        let mut random = [0; RANDOM_BYTES];
-        getrandom::fill(&mut random).map_err(IssueError::Random)?;
-        let ticket = random.iter().fold(PREFIX.to_owned(), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("a string takes every text");
-            text
-        });
-        let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
-        if issued.len() >= MAX_TICKETS {
-            issued.retain(|_, issued| issued.until > now);
-        }
-        if issued.len() >= MAX_TICKETS {
-            return Err(IssueError::Full);
-        }
-        issued.insert(hash(&ticket), Issued { grant, until: now + GOOD_FOR });
-        Ok(ticket)
+    /// [`RandomError`].
+    pub fn issue(&self, grant: &Grant, now: Millis) -> Result<String, RandomError> {
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(RandomError)?;
+        let until = now.plus(millis(GOOD_FOR)).0;
+        let session = millis(grant.session);
+        let said = format!("{}.{until}.{session}.{}", hex(&nonce), grant.key.as_str());
+        let mac = self.mac.clone().chain_update(&said).finalize().into_bytes();
+        Ok(format!("{PREFIX}{said}.{}", hex(&mac)))
     }
 
     /// What the ticket stands for, once.
-    pub fn redeem(&self, ticket: &str, now: Instant) -> Option<Grant> {
-        let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
-        let issued = issued.remove(&hash(ticket))?;
-        (issued.until > now).then_some(issued.grant)
+    pub fn redeem(&self, ticket: &str, now: Millis) -> Option<Grant> {
+        let (said, mac) = ticket.strip_prefix(PREFIX)?.rsplit_once('.')?;
+        let mac: [u8; MAC_BYTES] = unhex(mac)?;
+        self.mac.clone().chain_update(said).verify_slice(&mac).ok()?;
+        // From here on it is one that we made.
+        let mut parts = said.splitn(4, '.');
+        let nonce: [u8; NONCE_BYTES] = unhex(parts.next()?)?;
+        let until = Millis(parts.next()?.parse().ok()?);
+        let session = Duration::from_millis(parts.next()?.parse().ok()?);
+        let key = KeyHash::from_hash(parts.next()?)?;
+        if until <= now {
+            return None;
+        }
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.first_time(nonce, until, now).then_some(Grant { key, session })
     }
 }
 
-fn hash(ticket: &str) -> [u8; 32] {
-    Sha256::digest(ticket.as_bytes()).into()
+impl Used {
+    fn first_time(&mut self, nonce: [u8; NONCE_BYTES], until: Millis, now: Millis) -> bool {
+        // Looking at all of them each time that they are twice as many costs each a constant.
+        if self.until.len() >= FEW.max(2 * self.kept) {
+            self.until.retain(|_, until| *until > now);
+            self.kept = self.until.len();
+        }
+        self.until.insert(nonce, until).is_none()
+    }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes every text");
+        text
+    })
+}
+
+/// The bytes, when there are exactly so many.
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let text = text.as_bytes();
+    if text.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, digits) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        let digits = std::str::from_utf8(digits).ok()?;
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NOW: Millis = Millis(1_700_000_000_000);
+
     fn grant() -> Grant {
         let key = KeyHash::of(&format!("sk-ss-{}", "0".repeat(64))).unwrap();
-        Grant { key, session: Duration::from_secs(1) }
+        Grant { key, session: Duration::from_secs(3_600) }
+    }
+
+    fn shared(secret: &str) -> Tickets {
+        Tickets::shared(&SecretString::from(secret))
     }
 
     #[test]
     fn ticket_is_good_once_and_for_a_short_time() {
-        let (tickets, now) = (Tickets::default(), Instant::now());
-        let ticket = tickets.issue(grant(), now).unwrap();
-        assert_eq!(tickets.redeem(&ticket, now), Some(grant()));
-        assert_eq!(tickets.redeem(&ticket, now), None);
-        let late = tickets.issue(grant(), now).unwrap();
+        let tickets = Tickets::own().unwrap();
+        let ticket = tickets.issue(&grant(), NOW).unwrap();
+        assert_eq!(tickets.redeem(&ticket, NOW), Some(grant()));
+        assert_eq!(tickets.redeem(&ticket, NOW), None);
+        let late = tickets.issue(&grant(), NOW).unwrap();
         assert_ne!(late, ticket);
-        assert_eq!(tickets.redeem(&late, now + GOOD_FOR), None);
-        assert_eq!(tickets.redeem("tk-ss-", now), None);
+        assert_eq!(tickets.redeem(&late, NOW.plus(millis(GOOD_FOR))), None);
     }
 
     #[test]
-    fn tickets_are_bounded_and_old_ones_make_room() {
-        let (tickets, now) = (Tickets::default(), Instant::now());
-        for _ in 0..MAX_TICKETS {
-            tickets.issue(grant(), now).unwrap();
+    fn servers_with_the_same_secret_take_each_others_tickets_and_no_others() {
+        let (one, other, stranger) = (shared("a"), shared("a"), shared("b"));
+        let ticket = one.issue(&grant(), NOW).unwrap();
+        assert_eq!(stranger.redeem(&ticket, NOW), None);
+        assert_eq!(Tickets::own().unwrap().redeem(&ticket, NOW), None);
+        assert_eq!(other.redeem(&ticket, NOW), Some(grant()));
+    }
+
+    #[test]
+    fn ticket_that_was_changed_anywhere_is_worth_nothing() {
+        let tickets = shared("a");
+        let ticket = tickets.issue(&grant(), NOW).unwrap();
+        for at in 0..ticket.len() {
+            let mut changed = ticket.clone().into_bytes();
+            changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert_eq!(tickets.redeem(&changed, NOW), None, "{changed}");
         }
-        assert!(matches!(tickets.issue(grant(), now), Err(IssueError::Full)));
-        assert!(tickets.issue(grant(), now + GOOD_FOR).is_ok());
+        for wrong in ["", PREFIX, "tk-ss-0", "tk-ss-...", "tk-ss-.....", "tk-ss-ä.1.1.1.0"] {
+            assert_eq!(tickets.redeem(wrong, NOW), None, "{wrong}");
+        }
+        assert_eq!(tickets.redeem(&ticket, NOW), Some(grant()), "and the right one still is");
     }
 
     #[test]
-    fn ticket_itself_is_not_kept() {
-        let tickets = Tickets::default();
-        let ticket = tickets.issue(grant(), Instant::now()).unwrap();
-        assert!(!format!("{tickets:?}").contains(&ticket[PREFIX.len()..]));
+    fn used_tickets_are_forgotten_when_they_are_over() {
+        let tickets = shared("a");
+        let mut now = NOW;
+        for _ in 0..4 {
+            for _ in 0..FEW {
+                assert!(tickets.redeem(&tickets.issue(&grant(), now).unwrap(), now).is_some());
+            }
+            now = now.plus(millis(GOOD_FOR));
+        }
+        assert!(tickets.used.lock().unwrap().until.len() <= 2 * FEW);
     }
 }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use service::auth::{KeyDefinition, NewKey, Scope};
 use service::catalogue::Definitions;
 use stepstream_push::connection::Limits;
+use stepstream_push::ticket::Tickets;
 use stepstream_push::{Options, PROTOCOL, Parts, Push};
 use store::{Checked, Claims, Store};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -94,7 +95,7 @@ impl World {
             claims: Claims::new(store.clone(), LIMIT_BYTES),
             definitions: definitions.clone(),
         };
-        let push = Push::new(options, parts);
+        let push = Push::new(options, parts, Tickets::own().unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
         let (stop, stopped) = oneshot::channel::<()>();

@@ -193,6 +193,10 @@ pub struct Push {
     pub subscriptions: usize,
     /// How long a client may take nothing while something waits for it, in seconds. Default: 15.
     pub stall_secs: u64,
+    /// Signs the tickets of browsers: servers with the same secret take each other's. At least 32
+    /// characters; see [`Secret`]. Default: each server draws one when it starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket_secret: Option<Secret>,
 }
 
 impl Default for Push {
@@ -203,6 +207,7 @@ impl Default for Push {
             sockets_per_key: 20_000,
             subscriptions: 100,
             stall_secs: 15,
+            ticket_secret: None,
         }
     }
 }

@@ -11,6 +11,7 @@ use super::area::{
     Telemetry,
 };
 use super::properties;
+use super::secret::Secret;
 
 /// One thing that can't work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,11 +129,20 @@ fn claims(found: &mut Found, claims: &Claims) {
     );
 }
 
+/// Whoever guesses it can follow every execution of a key whose hash they know.
+const MIN_TICKET_SECRET: usize = 32;
+
 fn push(found: &mut Found, push: &Push) {
     found.positive(push.sockets as u64, "push.sockets");
     found.positive(push.sockets_per_key as u64, "push.sockets-per-key");
     found.positive(push.subscriptions as u64, "push.subscriptions");
     found.positive(push.stall_secs, "push.stall-secs");
+    let long = |secret: &Secret| secret.expose().len() >= MIN_TICKET_SECRET;
+    found.unless(
+        push.ticket_secret.as_ref().is_none_or(long),
+        "push.ticket-secret",
+        format!("has to have {MIN_TICKET_SECRET} characters or more: `openssl rand -hex 32`"),
+    );
 }
 
 fn registry(found: &mut Found, registry: &Registry) {

@@ -202,6 +202,10 @@ fn values_that_cannot_work_are_refused_by_their_key() {
         ("registry.url = 'localhost:8081'", "registry.url: is not an http or https address"),
         ("registry.url = 'http://u:p@host'", "registry.url: must not hold a user or password"),
         ("registry.user = 'u'", "registry.password: user and password go together"),
+        (
+            "push.ticket-secret = 'guess me'",
+            "push.ticket-secret: has to have 32 characters or more",
+        ),
         ("inference.window = 0", "inference.window: has to be 1 or more"),
         ("runtime.checkpoint-max-ms = 10", "runtime.checkpoint-max-ms: is less than"),
         ("runtime.session-timeout-ms = 1000", "runtime.session-timeout-ms: has to be more than"),

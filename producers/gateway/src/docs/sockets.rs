@@ -69,9 +69,6 @@ enum TicketErrors {
     /// Our own fault
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(ProblemDetails),
-    /// There are as many unused tickets as this server keeps
-    #[response(status = 503, content_type = "application/problem+json")]
-    Away(ProblemDetails),
 }
 
 /// A WebSocket with events and tokens of many executions. Its first message is `authenticate`, with a key
