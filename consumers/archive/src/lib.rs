@@ -7,6 +7,7 @@
 
 mod decode;
 pub mod metrics;
+mod reading;
 pub mod rebuild;
 mod source;
 

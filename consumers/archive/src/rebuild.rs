@@ -12,10 +12,11 @@ use domain::log_row::ExecutionLogRecord;
 use domain::time::Millis;
 use domain::topic::Topic;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use runtime::ports::{ClusterError, Tail, TailFrom, Tailed};
+use runtime::ports::{ClusterError, Tail, TailFrom};
 use store::{Batch, LogPlace, Store, StoreError};
 
 use crate::decode::{Decoded, Decoder, resolved};
+use crate::reading::{Gathered, gather};
 use crate::{Parts, SOURCES};
 
 /// How often it is looked whether the end is reached without a record to tell.
@@ -137,6 +138,8 @@ struct Reading {
     tail: Box<dyn Tail>,
     decoder: Decoder,
     done: Done,
+    /// Reading broke behind what was returned last.
+    broken: Option<ClusterError>,
 }
 
 impl Reading {
@@ -148,20 +151,24 @@ impl Reading {
             .map_err(|panic| failed(ClusterError { what: "open".into(), why: panic.to_string() }))?
             .map_err(failed)?;
         let decoder = Decoder::new(topic, parts.ids.clone());
-        Ok(Self { topic, tail, decoder, done: Done::default() })
+        Ok(Self { topic, tail, decoder, done: Done::default(), broken: None })
     }
 
     /// The next records; `None`: the end is reached, as it was at the start.
     async fn next(&mut self, parts: &Parts) -> Result<Option<Decoded>, RebuildError> {
         let failed = |source| RebuildError::Read { topic: self.topic.name(), source };
-        let records: Vec<Tailed> = loop {
+        if let Some(error) = self.broken.take() {
+            return Err(failed(error));
+        }
+        let Gathered { records, broken } = loop {
             if self.tail.caught_up() {
                 return Ok(None);
             }
-            if let Ok(next) = tokio::time::timeout(LOOK, self.tail.next()).await {
+            if let Ok(next) = tokio::time::timeout(LOOK, gather(self.tail.as_mut())).await {
                 break next.map_err(failed)?;
             }
         };
+        self.broken = broken;
         let decoded = resolved(&mut self.decoder, parts, &records).await.map_err(failed)?;
         let Done { records: read, events, ends, rows, unreadable, next, .. } = &mut self.done;
         *read += records.len() as u64;

@@ -1,4 +1,5 @@
-//! The loop of one topic: read, decode, write rows and progress together, repeat.
+//! The loop of one topic: read, decode, write rows and progress together, repeat; one batch is read while the
+//! one before it is written.
 //!
 //! Whatever fails is tried again from the progress that the store has then: a store that lost its last
 //! writes is given them again.
@@ -6,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use domain::time::Millis;
 use domain::topic::Topic;
 use runtime::ports::{ClusterError, Tail, TailFrom};
 use store::StoreError;
 use tokio::sync::watch;
 
-use crate::decode::{Decoder, resolved};
+use crate::decode::{Decoded, Decoder, resolved};
+use crate::reading::{Gathered, gather};
 use crate::{Options, Parts, Start, Stop, asked, metrics as names, now};
 
 /// The first wait after a failure; doubled up to [`WAIT_AT_MOST`].
@@ -73,6 +76,17 @@ pub(crate) async fn run(
     }
 }
 
+/// What was read at once.
+struct Read {
+    /// How many records.
+    count: u64,
+    /// When the last of them was written.
+    newest: Option<Millis>,
+    decoded: Decoded,
+    /// Reading broke behind it.
+    broken: Option<ClusterError>,
+}
+
 struct Source<'a> {
     topic: Topic,
     start: Start,
@@ -104,6 +118,7 @@ impl Source<'_> {
         result
     }
 
+    /// While the store takes one batch, the next is read.
     async fn follow(
         &self,
         tail: &mut dyn Tail,
@@ -111,30 +126,50 @@ impl Source<'_> {
         stop: &mut watch::Receiver<Stop>,
         wrote: &mut bool,
     ) -> Result<(), Broken> {
-        let name = self.topic.name();
-        loop {
-            let records = tokio::select! {
-                () = asked(stop) => return Ok(()),
-                next = tokio::time::timeout(IDLE, tail.next()) => match next {
-                    Ok(records) => records.map_err(Broken::Read)?,
+        let mut next = self.read(tail, decoder, stop).await?;
+        while let Some(batch) = next {
+            let written = self.write(batch, wrote);
+            ((), next) = tokio::try_join!(written, self.read(tail, decoder, stop))?;
+        }
+        Ok(())
+    }
+
+    /// The next batch; `None`: it is time to stop.
+    async fn read(
+        &self,
+        tail: &mut dyn Tail,
+        decoder: &mut Decoder,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Result<Option<Read>, Broken> {
+        let Gathered { records, broken } = loop {
+            tokio::select! {
+                () = asked(stop) => return Ok(None),
+                next = tokio::time::timeout(IDLE, gather(tail)) => match next {
+                    Ok(gathered) => break gathered.map_err(Broken::Read)?,
                     Err(_) => {
-                        ::metrics::gauge!(names::LAG, "topic" => name).set(0.0);
-                        continue;
+                        ::metrics::gauge!(names::LAG, "topic" => self.topic.name()).set(0.0);
                     }
                 },
-            };
-            let decoded = resolved(decoder, self.parts, &records).await.map_err(Broken::Schema)?;
-            let count = records.len() as u64 - decoded.unreadable;
-            self.parts.store.archive(decoded.batch).await.map_err(Broken::Store)?;
-            *wrote = true;
-            ::metrics::gauge!(names::STOPPED, "topic" => name).set(0.0);
-            ::metrics::counter!(names::ARCHIVED, "topic" => name).increment(count);
-            ::metrics::counter!(names::UNREADABLE, "topic" => name).increment(decoded.unreadable);
-            if let Some(last) = records.last() {
-                let age = Duration::from_millis(now().since(last.record.time).unsigned_abs());
-                ::metrics::gauge!(names::LAG, "topic" => name).set(age.as_secs_f64());
             }
+        };
+        let decoded = resolved(decoder, self.parts, &records).await.map_err(Broken::Schema)?;
+        let newest = records.last().map(|last| last.record.time);
+        Ok(Some(Read { count: records.len() as u64, newest, decoded, broken }))
+    }
+
+    async fn write(&self, read: Read, wrote: &mut bool) -> Result<(), Broken> {
+        let name = self.topic.name();
+        let Read { count, newest, decoded, broken } = read;
+        self.parts.store.archive(decoded.batch).await.map_err(Broken::Store)?;
+        *wrote = true;
+        ::metrics::gauge!(names::STOPPED, "topic" => name).set(0.0);
+        ::metrics::counter!(names::ARCHIVED, "topic" => name).increment(count - decoded.unreadable);
+        ::metrics::counter!(names::UNREADABLE, "topic" => name).increment(decoded.unreadable);
+        if let Some(newest) = newest {
+            let age = Duration::from_millis(now().since(newest).unsigned_abs());
+            ::metrics::gauge!(names::LAG, "topic" => name).set(age.as_secs_f64());
         }
+        broken.map_or(Ok(()), |error| Err(Broken::Read(error)))
     }
 
     /// Where to begin.
