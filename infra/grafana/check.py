@@ -27,7 +27,7 @@ ALERTS = ROOT / "infra/prometheus/alerts.yml"
 INSTRUCTIONS = "docs/operations/alerts.md"
 SOURCES = ["crates", "producers", "processors", "consumers"]
 
-# Counters that aren't exported before the first event of their kind, which a healthy process never has.
+# What isn't exported before the first event of its kind, which a healthy process may never have.
 # Their names are looked for in the source instead.
 RARE = {
     "stepstream_alarms_total",
@@ -41,9 +41,12 @@ RARE = {
     "stepstream_gateway_from_store_total",
     "stepstream_inference_refusals_total",
     "stepstream_kafka_deltas_dropped_total",
+    "stepstream_model_calls_waiting",
     "stepstream_model_cooldowns_total",
     "stepstream_model_failed_tries_total",
     "stepstream_model_fallbacks_total",
+    "stepstream_push_coalesced_total",
+    "stepstream_push_lagged_total",
 }
 # Made by Prometheus itself, and the labels that it adds to everything that it reads.
 OWN_METRICS = {"up"}

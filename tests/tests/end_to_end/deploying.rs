@@ -9,8 +9,9 @@ use stepstream_tests::api::Api;
 use stepstream_tests::platform::Platform;
 use stepstream_tests::stack::Stack;
 use stepstream_tests::wait::{PATIENCE, until};
-use stepstream_tests::{program, root};
+use stepstream_tests::{fresh, program, root};
 
+use super::push::Socket;
 use crate::outside::{printed, python};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -23,6 +24,12 @@ async fn dashboards_and_alerts_ask_for_metrics_that_there_are() {
     });
     let answer = api.request(Method::POST, "/v1/chat/completions").json(&body).send().await;
     assert!(answer.unwrap().text().await.unwrap().contains("[DONE]"));
+    let mut socket = Socket::known(&platform, &platform.key).await;
+    let id = fresh("graphs");
+    socket.follow(&id, &json!("start")).await;
+    api.start(&id, "demo", "Ahoy there").await;
+    assert!(!socket.rest().await.is_empty());
+    drop(socket);
     // Some are first exported by the next checkpoint, or the next look at the lag.
     let metrics = format!("{}/metrics", platform.url);
     until("every metric that is asked for", PATIENCE, async || {
