@@ -16,6 +16,24 @@ use crate::platform::Platform;
 use crate::stack::{Addresses, Stack};
 use crate::wait::PATIENCE;
 
+/// Connects with these settings, and learns the ids of all schemas. Blocks.
+///
+/// # Panics
+/// When broker or registry don't answer.
+#[must_use]
+pub fn cluster(settings: Settings, registry: &str) -> Cluster {
+    let registry = kafka::registry::Settings::at(registry);
+    let registry = Registry::connect(registry).expect("an address of a registry");
+    let ids = Ids::new();
+    for (subject, record) in schemas::subjects::all(&settings.prefix) {
+        if ids.id_of(record.name).is_none() {
+            let id = registry.register(&subject, record.schema).expect("a registry");
+            ids.register(record.name, id).expect("a record of ours");
+        }
+    }
+    Cluster::connect(settings, registry, ids).expect("a cluster")
+}
+
 /// A client of one cluster.
 pub struct Client {
     cluster: Cluster,
@@ -43,17 +61,9 @@ impl Client {
                 Stack::Real => kafka::Stack::Real,
             },
         };
-        let registry = kafka::registry::Settings::at(&addresses.registry);
+        let registry = addresses.registry.clone();
         tokio::task::spawn_blocking(move || {
-            let registry = Registry::connect(registry).expect("an address of a registry");
-            let ids = Ids::new();
-            for (subject, record) in schemas::subjects::all(&settings.prefix) {
-                if ids.id_of(record.name).is_none() {
-                    let id = registry.register(&subject, record.schema).expect("a registry");
-                    ids.register(record.name, id).expect("a record of ours");
-                }
-            }
-            let cluster = Cluster::connect(settings, registry, ids).expect("a cluster");
+            let cluster = cluster(settings, &registry);
             let publisher = cluster.publisher().expect("a publisher");
             Self { cluster, publisher }
         })

@@ -4,6 +4,8 @@
 //! passes when a test says so. There is no fault here but [`Harness::restart`]: how the machine bears
 //! crashes, zombies and lost sends is the business of this crate's own simulation.
 
+pub mod hanging;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

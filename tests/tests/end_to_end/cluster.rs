@@ -116,9 +116,14 @@ impl Cluster {
     async fn publish_these(&self, ids: BTreeSet<String>) -> BTreeSet<String> {
         for id in &ids {
             let body = r#"{"messages":[{"role":"user","content":"hi"}]}"#;
-            self.upstream.request(&ModelRequest::new(id.clone(), MODEL, body)).await;
+            self.publish_body(id, body).await;
         }
         ids
+    }
+
+    /// Publishes one request.
+    pub(crate) async fn publish_body(&self, id: &str, body: &str) {
+        self.upstream.request(&ModelRequest::new(id, MODEL, body)).await;
     }
 
     /// Waits until the fast ones of `ids` have ended and slow ones are in the middle of their calls;

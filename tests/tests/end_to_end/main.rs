@@ -11,6 +11,7 @@ mod data_team;
 mod deploying;
 mod emptied;
 mod executions;
+mod hanging;
 mod large;
 mod openai;
 mod operating;

@@ -87,9 +87,18 @@ const CONFIG: &str = "[checks.positive_data_acceptance]\n\
                       expected-statuses = [\"2xx\", \"404\", \"409\", \"422\", \"428\"]\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn openapi_document_holds_for_generated_requests() {
+async fn openapi_document_holds_for_generated_requests_on_the_embedded_stack() {
+    holds_for_generated_requests(Stack::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openapi_document_holds_for_generated_requests_on_the_real_stack() {
+    holds_for_generated_requests(Stack::Real).await;
+}
+
+async fn holds_for_generated_requests(stack: Stack) {
     // Of its own, since generated definitions and executions are in nobody's way there.
-    let platform = Platform::start(Stack::Embedded).await;
+    let platform = Platform::start(stack).await;
     scripted(&platform, "instant", json!({ "reply": "ok" })).await;
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("schemathesis.toml");

@@ -52,3 +52,23 @@ async fn connections_that_die_without_a_word_are_given_up_and_a_long_way_is_only
     cluster.all_ended_once(&ids, &finished, 1).await;
     assert_eq!(worker.owned().await, Some(4));
 }
+
+/// Much longer than any timeout of ours but those of the members of a group.
+const LONG: Duration = Duration::from_secs(120);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn worker_that_is_cut_off_for_minutes_needs_nobody_to_come_back() {
+    let (addresses, proxy) = stack::behind_proxy().await;
+    let mut cluster = Cluster::through(proxy.address(), addresses).await;
+    let worker = cluster.worker("worker", 4).await;
+    let mut ids = cluster.publish(20).await;
+    let finished = cluster.in_the_middle(&ids).await;
+    proxy.cut(LONG);
+    ids.extend(cluster.publish(20).await);
+    tokio::time::sleep(LONG).await;
+    let healed = Instant::now();
+    cluster.all_ended(&ids).await;
+    assert!(healed.elapsed() < HEALED, "{:?}", healed.elapsed());
+    cluster.all_ended_once(&ids, &finished, 1).await;
+    assert_eq!(worker.owned().await, Some(4));
+}

@@ -2,24 +2,21 @@
 //! worker hangs, and when every coordinator moves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use domain::answer::Failure;
-use domain::event::{EventType, ExecutionEvent};
+use domain::event::ExecutionEvent;
 use domain::request::ModelRequest;
 use domain::time::Millis;
 use domain::topic::{Kind, Topic};
 use rdkafka::mocking::MockCoordinator;
-use runtime::context::{Context, EventBody};
 use runtime::partition::genesis_key;
 use runtime::ports::{Outgoing, Publish as _, Tail, TailFrom, Topics as _, header};
-use runtime::processor::{Event, NoCall, Processor, Refusal, StepError, Subject};
+use runtime::testing::hanging::{Echo, Gate, HANGS};
 use runtime::worker::{Options, Readiness, Worker};
 use schemas::Ids;
-use schemas::command::Callback;
 use tokio_util::sync::CancellationToken;
 
 use super::coordinators::{BROKERS, moving};
@@ -31,82 +28,6 @@ const PARTITIONS: i32 = 4;
 
 /// Whoever is silent for as long loses its partitions; the mock cluster looks once a second.
 const SESSION: Duration = Duration::from_secs(2);
-
-/// At this request a step waits until its gate opens.
-const HANGS: &str = "hang";
-
-/// A gate that a test opens.
-#[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<Position>, Condvar)>);
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Position {
-    Closed,
-    /// Somebody waits in front of it.
-    Reached,
-    #[default]
-    Open,
-}
-
-impl Gate {
-    fn closed() -> Self {
-        Self(Arc::new((Mutex::new(Position::Closed), Condvar::new())))
-    }
-
-    fn pass(&self) {
-        let (position, changed) = &*self.0;
-        let mut now = position.lock().unwrap();
-        while *now != Position::Open {
-            *now = Position::Reached;
-            now = changed.wait(now).unwrap();
-        }
-    }
-
-    fn is_reached(&self) -> bool {
-        *self.0.0.lock().unwrap() == Position::Reached
-    }
-
-    fn open(&self) {
-        let (position, changed) = &*self.0;
-        *position.lock().unwrap() = Position::Open;
-        changed.notify_all();
-    }
-}
-
-/// Ends every request at once, where its gate is open.
-struct Echo(Gate);
-
-impl Processor for Echo {
-    const KIND: Kind = KIND;
-    type Request = ModelRequest;
-    type Entry = NoCall;
-    type Call = NoCall;
-    type Fact = Callback;
-
-    fn subject(&self, request: &ModelRequest) -> Subject {
-        let ModelRequest { id, tenant, origin, .. } = request.clone();
-        Subject { request_id: id.clone(), entity: id, tenant, origin }
-    }
-
-    fn admit(&self, _: &ModelRequest) -> Result<Option<i32>, Refusal> {
-        Ok(None)
-    }
-
-    fn step(&self, event: Event<Self>, context: &mut Context<'_, Self>) -> Result<(), StepError> {
-        if let Event::Admitted { request, .. } = event {
-            if request.body == HANGS {
-                self.0.pass();
-            }
-            context.event(EventType::Succeeded, EventBody::default())?;
-            context.finish();
-        }
-        Ok(())
-    }
-
-    fn fail(&self, failure: &Failure, _: &mut Context<'_, Self>) {
-        panic!("nothing fails here: {failure:?}");
-    }
-}
 
 /// A worker in threads of its own. Dropping it stops it.
 struct Running {
