@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use domain::catalogue::{DefinitionKind, DefinitionProposed};
 use domain::event::ExecutionEvent;
@@ -17,15 +18,21 @@ use serde_json::{Value, json};
 use service::catalogue::Definitions;
 
 use crate::flight::Id;
-use crate::lane::{Encode, Flown, Lane, Probe, Series, precise, warm_up};
+use crate::lane::{Encode, Flown, Lane, Probe, Series, id_of_text, precise, warm_up};
+use crate::peers::Relay;
 use crate::platform::{Platform, Running, now};
+use crate::relay::{PADDED, text};
 use crate::report::{Latency, Reach, Report, Row};
 use crate::stack::Stack;
 
+/// Partitions of each topic of `model`.
+const PARTITIONS: i32 = 4;
 /// What a scripted call takes.
 const CALL_MS: u32 = 200;
 /// What a slow one takes.
 const SLOW_MS: u32 = 30_000;
+/// The calls in flight for which there is a reach.
+const REACHED: [u64; 2] = [100, 1_000];
 /// Seconds of warm-up before each flight.
 const WARM: f64 = 1.0;
 /// Room for every call that may be in flight: the window isn't what is measured.
@@ -126,32 +133,70 @@ pub(crate) fn lane(platform: &Platform, name: &str, probe: &Arc<Probe>) -> anyho
     )
 }
 
-/// `model`: a thousand calls of 200 ms in flight, and a hundred, for the part of it that isn't load.
+/// Whose row it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Ours,
+    Floor,
+}
+
+/// What a call costs on this broker when nothing is promised and nothing is kept: a record for the request,
+/// one for its admission, one for the end of the call and one for the answer, each passed on by a plain
+/// relay, the second one after the time of a call.
+fn floor(platform: &Platform) -> anyhow::Result<(Lane, [Relay; 3])> {
+    let Platform { brokers, runtime, broker_pid, .. } = platform;
+    let names = ["request", "admitted", "finished", "answer"]
+        .map(|what| format!("{}floor-{what}", platform.prefix()));
+    let [request, admitted, finished, answer] = &names;
+    let all = names.each_ref().map(String::as_str);
+    runtime.block_on(crate::client::make_topics(brokers, &all, PARTITIONS))?;
+    let wait = Duration::from_millis(CALL_MS.into());
+    let relays = [
+        Relay::plain(brokers, request, admitted)?,
+        Relay::later(brokers, admitted, finished, wait)?,
+        Relay::plain(brokers, finished, answer)?,
+    ];
+    let probe = Arc::new(Probe::start(brokers, answer, id_of_text)?);
+    let encode: Encode = Box::new(|id| (id.to_string(), text(id, PADDED).into_bytes()));
+    let lane = Lane::new(brokers, *broker_pid, "plain relays", request, &probe, encode)?;
+    Ok((lane, relays))
+}
+
+/// `model`: a thousand calls of 200 ms in flight; a hundred, for the part of it that isn't load; and what lies
+/// between, to see where load begins.
 pub(crate) fn model(stack: &Stack, seconds: u64) -> anyhow::Result<Report> {
-    let platform = Platform::make(stack, 4)?;
+    let platform = Platform::make(stack, PARTITIONS)?;
     let running = start_inference(&platform, &scripted(None))?;
     let probe = endings(&platform, Copies::Count)?;
     let mut rows = Vec::new();
     let mut reaches = Vec::new();
     // The first flight waits for the take-over.
     lane(&platform, "take-over", &probe)?.fly(50, 0.0, 2.0)?;
-    warm_up(&[&lane(&platform, "warm-up", &probe)?], 500)?;
-    for in_flight in [100, 1_000] {
+    let (floor, _relays) = floor(&platform)?;
+    warm_up(&[&lane(&platform, "warm-up", &probe)?, &floor], 500)?;
+    for in_flight in [100, 200, 400, 1_000] {
         let rate = in_flight * 1_000 / u64::from(CALL_MS);
         let name = format!("{in_flight} calls in flight");
-        let lane = lane(&platform, &name, &probe)?;
-        let flown = lane.fly(rate, WARM, precise(seconds))?;
-        let mut series = Series::new(name.as_str());
-        series.add(&flown);
-        let mut row = series.row();
-        if let Some(Latency { p50, p99, .. }) = row.latency_ms {
+        let ours = lane(&platform, &name, &probe)?;
+        let relays = format!("the same records by plain relays, {in_flight}");
+        for (which, lane, name) in [(Way::Floor, &floor, relays), (Way::Ours, &ours, name)] {
+            let flown = lane.fly(rate, WARM, precise(seconds))?;
+            let mut series = Series::new(name.as_str());
+            series.add(&flown);
+            let mut row = series.row();
+            let Some(Latency { p50, p99, .. }) = row.latency_ms else {
+                rows.push(row);
+                continue;
+            };
             let call = f64::from(CALL_MS);
             let (p50, p99) = (p50 - call, p99 - call);
             row.more = vec![("added p50 ms".into(), p50), ("added p99 ms".into(), p99)];
-            reaches.push(Reach::at_most(format!("{name}: added p50"), p50, 8.0, "ms"));
-            reaches.push(Reach::at_most(format!("{name}: added p99"), p99, 40.0, "ms"));
+            rows.push(row);
+            if which == Way::Ours && REACHED.contains(&in_flight) {
+                reaches.push(Reach::at_most(format!("{name}: added p50"), p50, 8.0, "ms"));
+                reaches.push(Reach::at_most(format!("{name}: added p99"), p99, 40.0, "ms"));
+            }
         }
-        rows.push(row);
     }
     drop(probe);
     platform.stop(running)?;

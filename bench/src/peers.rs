@@ -1,10 +1,11 @@
 //! What the runtime is compared with: the same hop (a record is read from one topic and written on to the
 //! next) by a plain relay that promises nothing, and by one that makes a transaction of each batch.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -67,6 +68,35 @@ impl Relay {
                     .key(message.key().unwrap_or_default())
                     .payload(message.payload().unwrap_or_default());
                 producer.send(record).map_err(|(error, _)| error)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// As [`Relay::plain`], each record so long after it was read.
+    pub(crate) fn later(
+        brokers: &str,
+        from: &str,
+        to: &str,
+        wait: Duration,
+    ) -> anyhow::Result<Self> {
+        let consumer = client::consumer_from_end(brokers, from, "bench-later")?;
+        let (producer, _) = client::producer(brokers)?;
+        let to = to.to_owned();
+        Self::spawn("later-peer", move |stop| {
+            let mut waiting: VecDeque<(Instant, OwnedMessage)> = VecDeque::new();
+            while !stop.load(Ordering::Acquire) {
+                let now = Instant::now();
+                while let Some((_, message)) = waiting.pop_front_if(|(due, _)| *due <= now) {
+                    let record = BaseRecord::to(&to)
+                        .key(message.key().unwrap_or_default())
+                        .payload(message.payload().unwrap_or_default());
+                    producer.send(record).map_err(|(error, _)| error)?;
+                }
+                let rest = waiting.front().map_or(LOOK, |(due, _)| due.duration_since(now));
+                if let Some(message) = consumer.poll(rest) {
+                    waiting.push_back((Instant::now() + wait, message?.detach()));
+                }
             }
             Ok(())
         })

@@ -127,6 +127,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Problem::EndOfInput`].
+    #[inline]
     pub fn exactly(&mut self, count: usize) -> Result<&'a [u8], Problem> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(Problem::EndOfInput)?;
         self.rest = rest;
@@ -250,6 +251,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn bounded(&self, length: i64) -> Result<usize, Problem> {
         usize::try_from(length)
             .ok()
@@ -282,6 +284,7 @@ pub(crate) fn write_long(value: i64, out: &mut Vec<u8>) {
 }
 
 /// Appends `bytes`, or a `string`'s bytes: the encoding is the same.
+#[inline]
 pub(crate) fn write_bytes(value: &[u8], out: &mut Vec<u8>) {
     write_count(value.len(), out);
     out.extend_from_slice(value);
@@ -332,10 +335,12 @@ impl Field for Millis {
 }
 
 impl Field for String {
+    #[inline]
     fn write(&self, out: &mut Vec<u8>) {
         write_bytes(self.as_bytes(), out);
     }
 
+    #[inline]
     fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(input.string()?.to_owned())
     }
