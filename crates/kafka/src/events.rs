@@ -53,8 +53,9 @@ pub(crate) fn alarm(kind: Kind, reason: &'static str) {
     metrics::counter!(ALARMS, "kind" => kind.as_str(), "reason" => reason).increment(1);
 }
 
-/// Describes the metrics of this file.
-pub(crate) fn describe() {
+/// Describes the metrics of this file. What has never happened is 0 and not absent.
+pub(crate) fn describe(kind: Kind) {
+    metrics::counter!(ALARMS, "kind" => kind.as_str(), "reason" => WORKER_STUCK).absolute(0);
     metrics::describe_gauge!(
         LAG,
         metrics::Unit::Count,

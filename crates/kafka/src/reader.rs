@@ -66,7 +66,7 @@ impl Reader {
             .client(Role::Reader(kind))
             .create_with_context(Logged)
             .map_err(|error| failed(what(), error))?;
-        events::describe();
+        events::describe(kind);
         let (commands, received) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let feed = settings.topic(Topic::Feed(kind));
