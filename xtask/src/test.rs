@@ -23,6 +23,8 @@ const PYTHON: &str = "STEPSTREAM_PYTHON";
 const NODE_MODULES: &str = "STEPSTREAM_NODE_MODULES";
 /// How many tests of a program run at a time, by the test harness's own variable.
 const THREADS: &str = "RUST_TEST_THREADS";
+/// Most tests wait, for a broker or for a timer of its protocol.
+const THREADS_PER_CORE: usize = 3;
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,10 +83,9 @@ fn everything(report: &mut Report, counts: &mut Counts) -> Result<()> {
 fn tests(arguments: &[&str]) -> Command {
     let mut command = cargo_at_root(&["test", "--no-fail-fast"]);
     command.args(arguments);
-    // Most of them wait, for a broker or for a timer of its protocol: more at a time than there are cores.
     if std::env::var_os(THREADS).is_none() {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        command.env(THREADS, (2 * cores).to_string());
+        command.env(THREADS, (THREADS_PER_CORE * cores).to_string());
     }
     command
 }

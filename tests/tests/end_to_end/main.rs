@@ -6,6 +6,7 @@
 )]
 
 mod cluster;
+mod connections;
 mod crashes;
 mod data_team;
 mod deploying;
@@ -27,7 +28,6 @@ mod topics;
 mod traces;
 mod transactions;
 mod upstream;
-mod wires;
 
 /// Makes each claim (an async function of a platform) a test on either stack. A macro, since the test
 /// harness finds tests by the names of functions.
