@@ -175,7 +175,7 @@ fn line(hash: &str, body: Option<&str>, tenant: Option<&str>, now: Millis) -> Op
     let scopes: Vec<_> = key.scopes.iter().map(|scope| scope.as_str()).collect();
     let until = key.expires.map_or_else(
         || "never ends".to_owned(),
-        |expires| format!("{} days left", expires.since(now) / DAY_MS),
+        |expires| format!("{} days left", (expires.since(now) + DAY_MS - 1) / DAY_MS),
     );
     Some(format!("{id}\t{}\t{}\t{until}\t{}", key.tenant, scopes.join(","), key.label))
 }
@@ -272,8 +272,10 @@ mod tests {
         assert_eq!(listed(&key(None), Some("acme")).as_deref(), Some(expected));
         assert_eq!(listed(&key(None), Some("other")), None);
         assert_eq!(listed(&key(Some(Millis(1_000))), None), None);
-        let until = listed(&key(Some(Millis(1_000 + 2 * DAY_MS))), None).unwrap();
-        assert!(until.contains("\t2 days left\t"), "{until}");
+        for (left, said) in [(2 * DAY_MS, "2 days left"), (2 * DAY_MS - 1, "2 days left")] {
+            let line = listed(&key(Some(Millis(1_000 + left))), None).unwrap();
+            assert!(line.contains(&format!("\t{said}\t")), "{line}");
+        }
         assert!(line(&hash, Some("{"), None, Millis(0)).unwrap().contains("can't be read"));
     }
 }
