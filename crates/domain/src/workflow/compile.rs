@@ -81,3 +81,30 @@ pub fn compile_with(
         warnings: problems.into_sorted(),
     })
 }
+
+/// What the analysis takes for certain, so that tests can hold it against what happens.
+#[cfg(test)]
+pub(super) struct Certain {
+    /// For each node: those that have succeeded when it runs, and those that have failed.
+    pub(super) at_start: Vec<(Vec<usize>, Vec<usize>)>,
+    /// For each scope: those that have succeeded when it ends.
+    pub(super) at_end: Vec<Vec<usize>>,
+}
+
+/// See [`Certain`]; of a definition that compiles.
+#[cfg(test)]
+pub(super) fn certain(definition: &Value) -> Certain {
+    let mut problems = Problems::default();
+    let environment = template::environment();
+    let draft = read::read(definition, &environment, &mut problems).expect("it compiles");
+    let built = graph::build(&draft, &mut problems);
+    let flows = flow::analyse(&draft, &built);
+    let listed =
+        |set: &flow::NodeSet| (0..flows.nodes.len()).filter(|node| set.has(*node)).collect();
+    let at_start = flows.nodes.iter().map(|moment| match moment {
+        Some(moment) => (listed(&moment.succeeded), listed(&moment.failed)),
+        None => (Vec::new(), Vec::new()),
+    });
+    let at_end = flows.ends.iter().flatten().map(|moment| listed(&moment.succeeded));
+    Certain { at_start: at_start.collect(), at_end: at_end.collect() }
+}

@@ -40,7 +40,7 @@ pub struct Definition {
     pub concurrency: Option<Concurrency>,
     /// How long an execution may take, in milliseconds.
     pub timeout_ms: Option<u64>,
-    /// All nodes of all scopes; those of a scope before those of the bodies inside of it.
+    /// All nodes of all scopes, in the order of the definition; those of a body follow their owner.
     pub nodes: Vec<Node>,
     /// All scopes; [`TOP`] first.
     pub scopes: Vec<Scope>,

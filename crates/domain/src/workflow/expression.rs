@@ -81,11 +81,8 @@ pub(super) fn analyse(source: &str, environment: &Environment<'_>) -> Result<Ana
     }
     check_tokens(source)?;
     let parsed = parse(source, "text", SyntaxConfig::default()).map_err(|e| syntax(&e))?;
-    let mut walk = Walk {
-        analysis: Analysis::default(),
-        locals: vec![BTreeSet::new()],
-        environment,
-    };
+    let mut walk =
+        Walk { analysis: Analysis::default(), locals: vec![BTreeSet::new()], environment };
     let Stmt::Template(template) = &parsed else { return Ok(walk.analysis) };
     if let [Stmt::EmitExpr(_)] = template.children.as_slice() {
         walk.analysis.exact = inner(source).filter(|inner| parse_expr(inner).is_ok());
@@ -193,9 +190,13 @@ impl Walk<'_> {
                 self.scoped(&filter.body);
             }
             Stmt::Do(done) => self.call(&done.call),
-            #[allow(unreachable_patterns, reason = "other crates may switch minijinja's features on")]
+            #[allow(
+                unreachable_patterns,
+                reason = "other crates may switch minijinja's features on"
+            )]
             _ => {
-                let sentence = "uses a statement that workflows don't have (macros, blocks, imports)";
+                let sentence =
+                    "uses a statement that workflows don't have (macros, blocks, imports)";
                 self.analysis.unknown.insert(sentence.to_owned());
             }
         }
@@ -256,8 +257,7 @@ impl Walk<'_> {
                 ) {
                     self.unknown("filter", filter.name);
                 }
-                let guard =
-                    if is_default(filter.name) { Guard::Guarded } else { Guard::Bare };
+                let guard = if is_default(filter.name) { Guard::Guarded } else { Guard::Bare };
                 if let Some(expression) = &filter.expr {
                     self.guarded(expression, guard);
                 }

@@ -89,7 +89,9 @@ fn label(compiled: &Compiled, node: usize) -> String {
         Kind::Wait(Wait::DurationOf(template) | Wait::Until(template)) => source(template),
         Kind::Emit { event_type, .. } => source(event_type),
         Kind::Fail { message, .. } => source(message),
-        Kind::Transform { .. } | Kind::Switch { .. } | Kind::Fork | Kind::End { .. } => String::new(),
+        Kind::Transform { .. } | Kind::Switch { .. } | Kind::Fork | Kind::End { .. } => {
+            String::new()
+        }
     };
     let kind = node.kind.as_str();
     match detail.as_str() {
@@ -138,7 +140,8 @@ fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
-            '"' | '#' | '<' | '>' | '&' | '`' | '\\' | '[' | ']' | '{' | '}' | '(' | ')' | '|' | ';' => {
+            '"' | '#' | '<' | '>' | '&' | '`' | '\\' | '[' | ']' | '{' | '}' | '(' | ')' | '|'
+            | ';' => {
                 write!(escaped, "#{};", u32::from(character)).expect("a String takes everything");
             }
             character if character.is_control() => escaped.push(' '),

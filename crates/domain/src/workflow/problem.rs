@@ -84,6 +84,9 @@ impl fmt::Display for Pointer {
 /// Nobody reads more problems than this at once; a hostile definition could have millions.
 const MAX_PROBLEMS: usize = 1_000;
 
+/// Comparing names costs time, which a definition with more errors than this isn't worth.
+const MAX_HINTED: usize = 100;
+
 /// The problems found so far.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
@@ -114,6 +117,21 @@ impl Problems {
         self.found
     }
 
+    /// The name among `known` that `name` was probably meant to be, as a clause for a message; empty when
+    /// none is close, and when there are so many errors that nobody would read it.
+    pub(super) fn hint<'a>(&self, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+        if self.errors > MAX_HINTED {
+            return String::new();
+        }
+        let bound = if name.chars().count() <= 3 { 1 } else { 2 };
+        known
+            .into_iter()
+            .map(|candidate| (distance(name, candidate), candidate))
+            .filter(|(distance, _)| *distance <= bound)
+            .min()
+            .map_or_else(String::new, |(_, candidate)| format!("; did you mean {candidate:?}?"))
+    }
+
     fn add(&mut self, severity: Severity, at: &Pointer, message: String) {
         let problem = Problem { severity, pointer: at.as_str().to_owned(), message };
         let room = match severity {
@@ -124,18 +142,6 @@ impl Problems {
             self.found.push(problem);
         }
     }
-}
-
-/// The name among `known` that `name` was probably meant to be, as a clause for a message: empty when
-/// none is close.
-pub(super) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let bound = if name.chars().count() <= 3 { 1 } else { 2 };
-    known
-        .into_iter()
-        .map(|candidate| (distance(name, candidate), candidate))
-        .filter(|(distance, _)| *distance <= bound)
-        .min()
-        .map_or_else(String::new, |(_, candidate)| format!("; did you mean {candidate:?}?"))
 }
 
 /// Levenshtein's distance of two names, case left aside; long names are never close.

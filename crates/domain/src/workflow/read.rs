@@ -16,7 +16,7 @@ use super::definition::{
 };
 use super::expression::{self, Analysis};
 use super::fields;
-use super::problem::{Pointer, Problems, did_you_mean};
+use super::problem::{Pointer, Problems};
 use super::reader::{Object, choice, identifier, text, wrong_type};
 use super::schema;
 use super::template::Template;
@@ -213,7 +213,7 @@ impl Reader<'_> {
     fn layout(&mut self, spec: &Object<'_>) {
         for (id, value, at) in spec.entries("layout", self.problems) {
             if !self.by_id.contains_key(id) {
-                let hint = did_you_mean(id, self.by_id.keys().map(String::as_str));
+                let hint = self.problems.hint(id, self.by_id.keys().map(String::as_str));
                 let message = format!("there is no node {id:?}: remove its position{hint}");
                 self.problems.warning(&at, message);
             }
@@ -306,8 +306,7 @@ impl Reader<'_> {
         let kind_at = at.field("kind");
         let Some(kind) = map.get("kind") else {
             let kinds: Vec<_> = fields::KINDS.iter().map(|shape| shape.name).collect();
-            let message =
-                format!("the field \"kind\" is missing: add one of {}", kinds.join(", "));
+            let message = format!("the field \"kind\" is missing: add one of {}", kinds.join(", "));
             self.problems.error(&at, message);
             return Some(index);
         };

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::duration;
 use super::fields::{Need, Shape};
-use super::problem::{Pointer, Problems, did_you_mean};
+use super::problem::{Pointer, Problems};
 
 /// An object of a known shape.
 pub(super) struct Object<'a> {
@@ -36,7 +36,7 @@ impl<'a> Object<'a> {
             if shape.field(name).is_none() {
                 let known = shape.fields.iter().map(|field| field.name);
                 let known: Vec<_> = known.collect();
-                let what = match did_you_mean(name, known.iter().copied()) {
+                let what = match problems.hint(name, known.iter().copied()) {
                     hint if hint.is_empty() => {
                         format!(": remove it; the fields are {}", known.join(", "))
                     }
@@ -102,7 +102,8 @@ impl<'a> Object<'a> {
             Some(number) => Some(number),
             None if value.is_number() => {
                 let (from, to) = range.into_inner();
-                problems.error(&at, format!("is {value}: write a whole number from {from} to {to}"));
+                problems
+                    .error(&at, format!("is {value}: write a whole number from {from} to {to}"));
                 None
             }
             None => wrong_type(value, "a whole number", &at, problems),
@@ -189,7 +190,7 @@ pub(super) fn choice<T: Copy>(
         return Some(*chosen);
     }
     let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-    let hint = did_you_mean(text, words.iter().copied());
+    let hint = problems.hint(text, words.iter().copied());
     let what = match hint.as_str() {
         "" => format!(": write one of {}", words.join(", ")),
         hint => hint.to_owned(),
@@ -219,8 +220,29 @@ pub(super) fn wrong_type<T>(
 
 /// Names that mean something else in expressions, so that nothing may be called so.
 const RESERVED: [&str; 24] = [
-    "inputs", "variables", "nodes", "execution", "index", "iteration", "last", "loop", "self", "and",
-    "or", "not", "in", "is", "if", "else", "true", "false", "none", "True", "False", "None", "super",
+    "inputs",
+    "variables",
+    "nodes",
+    "execution",
+    "index",
+    "iteration",
+    "last",
+    "loop",
+    "self",
+    "and",
+    "or",
+    "not",
+    "in",
+    "is",
+    "if",
+    "else",
+    "true",
+    "false",
+    "none",
+    "True",
+    "False",
+    "None",
+    "super",
     "caller",
 ];
 

@@ -95,9 +95,8 @@ fn check(cases: Vec<Case>) {
     for case in cases {
         let found = problems(&case.definition);
         let as_bad: Vec<_> = found.iter().filter(|one| one.severity == case.severity).collect();
-        let is_it = |one: &&Problem| {
-            one.pointer == case.pointer && one.message.starts_with(case.begins)
-        };
+        let is_it =
+            |one: &&Problem| one.pointer == case.pointer && one.message.starts_with(case.begins);
         assert!(
             as_bad.len() == 1 && as_bad.iter().all(|one| is_it(one)),
             "wanted at {}: {}\nfound\n{}in {:#}",

@@ -20,9 +20,26 @@ pub(super) struct Moment {
     pub(super) failed: NodeSet,
 }
 
+impl Moment {
+    fn nothing(draft: &Draft) -> Self {
+        let none = NodeSet::new(draft.definition.nodes.len());
+        Self { before: none.clone(), decided: none.clone(), succeeded: none.clone(), failed: none }
+    }
+
+    /// What is known when either this or `other` is.
+    fn keep(&mut self, other: &Self) {
+        self.before.add(&other.before);
+        self.decided.keep(&other.decided);
+        self.succeeded.keep(&other.succeeded);
+        self.failed.keep(&other.failed);
+    }
+}
+
 /// What is known at each node's start, and at each scope's end. Scopes with a cycle have none.
 pub(super) struct Flows {
     pub(super) nodes: Vec<Option<Moment>>,
+    /// What is known whether the node has failed or not.
+    cut: Vec<Option<Moment>>,
     pub(super) ends: Vec<Option<Moment>>,
 }
 
@@ -30,10 +47,25 @@ pub(super) struct Flows {
 pub(super) fn analyse(draft: &Draft, built: &Built) -> Flows {
     let count = draft.definition.nodes.len();
     let scopes = draft.definition.scopes.len();
-    let mut flows = Flows { nodes: vec![None; count], ends: vec![None; scopes] };
+    let mut flows =
+        Flows { nodes: vec![None; count], cut: vec![None; count], ends: vec![None; scopes] };
     for scope in (0..scopes).filter(|scope| !built.cyclic.contains(scope)) {
         for node in &built.graph.scopes[scope].order {
-            flows.nodes[*node] = Some(at_start(*node, scope, draft, built, &flows));
+            let started = at_start(*node, scope, draft, built, &flows);
+            let is_join = matches!(draft.definition.nodes[*node].kind, Kind::Join { .. });
+            let (started, cut) = match built.graph.nodes[*node].on_failure {
+                OnFailure::FailsScope => (started.clone(), started),
+                _ if !is_join => (started.clone(), started),
+                OnFailure::Default => {
+                    let failed = at_failure(*node, scope, draft, built, &flows);
+                    (failed.clone(), failed)
+                }
+                OnFailure::Branch(_) | OnFailure::Arrives => {
+                    (started, at_failure(*node, scope, draft, built, &flows))
+                }
+            };
+            flows.nodes[*node] = Some(started);
+            flows.cut[*node] = Some(cut);
         }
         flows.ends[scope] = Some(at_end(scope, draft, built, &flows));
     }
@@ -50,12 +82,13 @@ pub(super) fn after(node: usize, flows: &Flows) -> Option<Moment> {
 }
 
 fn at_start(node: usize, scope: usize, draft: &Draft, built: &Built, flows: &Flows) -> Moment {
-    let count = draft.definition.nodes.len();
     let early = is_early(node, draft);
     let mut moment: Option<Moment> = None;
     for (edge, from) in built.before(node) {
-        let Some(source) = &flows.nodes[from] else { continue };
-        let mut arriving = source.clone();
+        let (Some(source), Some(cut)) = (&flows.nodes[from], &flows.cut[from]) else { continue };
+        let mut arriving = if edge.route == Route::Failure { cut.clone() } else { source.clone() };
+        // Whichever way this edge went.
+        arriving.decided = cut.decided.clone();
         arriving.before.insert(from);
         arriving.decided.insert(from);
         if edge.route == Route::Failure {
@@ -63,45 +96,59 @@ fn at_start(node: usize, scope: usize, draft: &Draft, built: &Built, flows: &Flo
         } else {
             arriving.succeeded.insert(from);
         }
-        moment = Some(match moment {
-            None => arriving,
-            Some(mut known) => {
-                known.before.add(&arriving.before);
-                if early {
-                    known.decided.keep(&arriving.decided);
-                } else {
-                    known.decided.add(&arriving.decided);
-                }
-                known.succeeded.keep(&arriving.succeeded);
-                known.failed.keep(&arriving.failed);
-                known
+        match &mut moment {
+            None => moment = Some(arriving),
+            Some(known) if early => known.keep(&arriving),
+            Some(known) => {
+                let mut decided = known.decided.clone();
+                decided.add(&arriving.decided);
+                known.keep(&arriving);
+                known.decided = decided;
             }
-        });
+        }
     }
-    let mut moment = moment.unwrap_or_else(|| Moment {
-        before: NodeSet::new(count),
-        decided: NodeSet::new(count),
-        succeeded: NodeSet::new(count),
-        failed: NodeSet::new(count),
-    });
+    let mut moment = moment.unwrap_or_else(|| Moment::nothing(draft));
+    close(&mut moment, scope, draft, built);
+    moment
+}
+
+/// What is known when `node` has failed: of a join, that one of the nodes before it has run; of any other
+/// node what was known when it started.
+fn at_failure(node: usize, scope: usize, draft: &Draft, built: &Built, flows: &Flows) -> Moment {
+    let mut moment: Option<Moment> = None;
+    for (_, from) in built.before(node) {
+        let Some(mut arriving) = flows.cut[from].clone() else { continue };
+        arriving.before.insert(from);
+        match &mut moment {
+            None => moment = Some(arriving),
+            Some(known) => known.keep(&arriving),
+        }
+    }
+    let mut moment = moment.unwrap_or_else(|| Moment::nothing(draft));
     close(&mut moment, scope, draft, built);
     moment
 }
 
 /// Adds the nodes that must have succeeded, given those that have: they are decided, run for certain,
 /// and their failure would have ended the scope.
+///
+/// `sure` are those that run for certain, or are cancelled by a join that went on. Such a loser leads to
+/// nothing but other losers and that join, so what `sure` says of what comes after it holds all the same.
+/// One that fails and arrives at joins as a failure keeps them from being skipped, too.
 fn close(moment: &mut Moment, scope: usize, draft: &Draft, built: &Built) {
+    let mut sure = moment.succeeded.clone();
     for node in &built.graph.scopes[scope].order {
-        if !moment.decided.has(*node) || moment.succeeded.has(*node) || moment.failed.has(*node) {
-            continue;
-        }
         let graph = &built.graph.nodes[*node];
         let starts = graph.role == Role::Flow && graph.incoming.is_empty();
         let runs = starts
-            || built.before(*node).any(|(edge, from)| {
-                edge.route == Route::Always && moment.succeeded.has(from)
-            });
-        if runs && failure_ends_scope(*node, draft, built) {
+            || built
+                .before(*node)
+                .any(|(edge, from)| edge.route == Route::Always && sure.has(from));
+        if !runs || moment.failed.has(*node) || matches!(graph.on_failure, OnFailure::Branch(_)) {
+            continue;
+        }
+        sure.insert(*node);
+        if moment.decided.has(*node) && failure_ends_scope(*node, draft, built) {
             moment.succeeded.insert(*node);
         }
     }
@@ -134,20 +181,19 @@ fn is_early(node: usize, draft: &Draft) -> bool {
 }
 
 fn at_end(scope: usize, draft: &Draft, built: &Built, flows: &Flows) -> Moment {
-    let count = draft.definition.nodes.len();
     let order = &built.graph.scopes[scope].order;
-    let mut everything = NodeSet::new(count);
+    let nothing = Moment::nothing(draft);
+    let mut everything = nothing.before.clone();
     order.iter().for_each(|node| everything.insert(*node));
     let mut decided = everything.clone();
-    for join in order.iter().filter(|node| is_early(**node, draft)) {
+    // A join cancels what leads only to it when it goes on early, and when it fails.
+    let cancels = |node: &usize| {
+        is_early(*node, draft) || built.graph.nodes[*node].on_failure != OnFailure::FailsScope
+    };
+    for join in order.iter().filter(|node| cancels(node)) {
         built.graph.nodes[*join].losers.iter().for_each(|loser| decided.remove(*loser));
     }
-    let mut moment = Moment {
-        before: everything,
-        decided,
-        succeeded: NodeSet::new(count),
-        failed: NodeSet::new(count),
-    };
+    let mut moment = Moment { before: everything, decided, ..nothing };
     close(&mut moment, scope, draft, built);
     // An end without a result of its own gives the scope's, and may come before all else is decided.
     for node in order {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::ExpressionReads;
 use crate::workflow::definition::Kind;
 use crate::workflow::expression;
-use crate::workflow::problem::{Pointer, Problems, did_you_mean};
+use crate::workflow::problem::{Pointer, Problems};
 use crate::workflow::read::{Draft, Place};
 use crate::workflow::template::Template;
 
@@ -204,7 +204,7 @@ impl Builder<'_> {
         let definition = &self.draft.definition;
         let Some(node) = self.draft.by_id.get(id).copied() else {
             let here = definition.scopes[scope].nodes.iter();
-            let hint = did_you_mean(id, here.map(|node| definition.nodes[*node].id.as_str()));
+            let hint = self.problems.hint(id, here.map(|node| definition.nodes[*node].id.as_str()));
             let hint = if hint.is_empty() { ": add it, or name another".to_owned() } else { hint };
             self.problems.error(at, format!("there is no node {id:?}{hint}"));
             return None;
@@ -348,12 +348,12 @@ impl Builder<'_> {
             let node = &definition.nodes[*from];
             let Kind::Switch { cases, otherwise } = &node.kind else { continue };
             let mut targets: Vec<(usize, Vec<usize>, bool, Pointer)> = Vec::new();
-            let named = cases.iter().enumerate().map(|(i, case)| {
-                (Some(i), case.to.as_str(), case.at.field("to"))
-            });
-            let named = named.chain(
-                otherwise.iter().map(|to| (None, to.as_str(), node.at.field("else"))),
-            );
+            let named = cases
+                .iter()
+                .enumerate()
+                .map(|(i, case)| (Some(i), case.to.as_str(), case.at.field("to")));
+            let named =
+                named.chain(otherwise.iter().map(|to| (None, to.as_str(), node.at.field("else"))));
             for (case, to, at) in named {
                 let Some(to) = self.resolve(to, scope, &at) else { continue };
                 if !self.may_connect(*from, to, &at) {

@@ -8,7 +8,7 @@ use super::flow::{self, Flows, Moment};
 use super::graph::{Built, Role};
 use crate::workflow::definition::Kind;
 use crate::workflow::expression::{Guard, Read};
-use crate::workflow::problem::{Pointer, Problems, did_you_mean};
+use crate::workflow::problem::{Pointer, Problems};
 use crate::workflow::read::{Draft, Place, Site};
 use crate::workflow::schema::{self, Known};
 
@@ -157,7 +157,7 @@ impl Names<'_> {
         } else if self.draft.definition.inputs.pointer(&format!("/properties/{name}")).is_some() {
             format!("; did you mean inputs.{name}?")
         } else {
-            match did_you_mean(name, known.iter().copied()) {
+            match self.problems.hint(name, known.iter().copied()) {
                 hint if hint.is_empty() => format!(": here one can read {}", known.join(", ")),
                 hint => hint,
             }
@@ -170,13 +170,13 @@ impl Names<'_> {
         let written = read.path.join(".");
         match schema::known(&self.draft.definition.inputs, path) {
             Known::Forbidden { name, declared } => {
-                let hint = did_you_mean(&name, declared.iter().map(String::as_str));
+                let hint = self.problems.hint(&name, declared.iter().map(String::as_str));
                 let hint = if hint.is_empty() { ": add it to the schema".into() } else { hint };
                 let message = format!("{written:?} reads what the schema of inputs forbids{hint}");
                 self.problems.error(at, message);
             }
             Known::Undeclared { name, declared } => {
-                let hint = did_you_mean(&name, declared.iter().map(String::as_str));
+                let hint = self.problems.hint(&name, declared.iter().map(String::as_str));
                 let hint = if hint.is_empty() { ": add it there".into() } else { hint };
                 let message = format!("{written:?} isn't in the schema of inputs{hint}");
                 self.problems.warning(at, message);
@@ -204,9 +204,10 @@ impl Names<'_> {
         }
         let Some(name) = read.path.get(1) else { return };
         if variables.iter().all(|variable| &variable.name != name) {
-            let hint = did_you_mean(name, variables.iter().map(|one| one.name.as_str()));
+            let hint = self.problems.hint(name, variables.iter().map(|one| one.name.as_str()));
             let hint = if hint.is_empty() { ": add it to spec.variables".into() } else { hint };
-            self.problems.error(&site.at, format!("there is no variable \"variables.{name}\"{hint}"));
+            self.problems
+                .error(&site.at, format!("there is no variable \"variables.{name}\"{hint}"));
         }
     }
 
@@ -226,7 +227,7 @@ impl Names<'_> {
             return None;
         };
         let Some(node) = self.draft.by_id.get(id).copied() else {
-            let hint = did_you_mean(id, self.draft.by_id.keys().map(String::as_str));
+            let hint = self.problems.hint(id, self.draft.by_id.keys().map(String::as_str));
             let hint = if hint.is_empty() { ": add it, or read another".into() } else { hint };
             self.problems.error(at, format!("there is no node {id:?}{hint}"));
             return None;
@@ -244,8 +245,9 @@ impl Names<'_> {
         };
         let field = read.path.get(2).map(String::as_str);
         if !matches!(field, Some("output" | "error" | "status")) {
-            let message =
-                format!("of a node its output, error and status can be read: write nodes.{id}.output");
+            let message = format!(
+                "of a node its output, error and status can be read: write nodes.{id}.output"
+            );
             self.problems.error(at, message);
             return Some(node);
         }
@@ -266,8 +268,9 @@ impl Names<'_> {
         let at = &site.at;
         if view.node == Some(node) {
             if field != "error" || view.has_failed == HasFailed::No {
-                let message =
-                    format!("{id:?} reads itself, and has nothing to give yet: read a node before it");
+                let message = format!(
+                    "{id:?} reads itself, and has nothing to give yet: read a node before it"
+                );
                 self.problems.error(at, message);
             }
             return;
@@ -300,9 +303,10 @@ impl Names<'_> {
         let prefix = &read.path[..3];
         let guarded = read.guard == Guard::Guarded && read.path.len() == 3;
         let tested = site.analysis.tested.iter().any(|path| prefix.starts_with(path));
-        let asks_status = site.analysis.reads.iter().any(|other| {
-            other.path.len() >= 3 && other.path[1] == id && other.path[2] == "status"
-        });
+        let asks_status =
+            site.analysis.reads.iter().any(|other| {
+                other.path.len() >= 3 && other.path[1] == id && other.path[2] == "status"
+            });
         let is_safe = guarded || tested || asks_status;
         let name = prefix.join(".");
         match field {

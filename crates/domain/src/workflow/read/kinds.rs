@@ -93,12 +93,7 @@ impl Reader<'_> {
     }
 
     /// A template that gives an object.
-    fn object_template(
-        &mut self,
-        node: &Object<'_>,
-        name: &str,
-        place: Place,
-    ) -> Option<Template> {
+    fn object_template(&mut self, node: &Object<'_>, name: &str, place: Place) -> Option<Template> {
         let (value, at) = node.get(name)?;
         let template = self.template_of(value, at.clone(), place, Wanted::Value);
         match template {
@@ -206,7 +201,11 @@ impl Reader<'_> {
         let concurrency = node.integer("concurrency", 1..=MAX_CONCURRENCY, self.problems);
         let on_item_error = node.choice(
             "onItemError",
-            &[("fail", OnItemError::Fail), ("skip", OnItemError::Skip), ("keep", OnItemError::Keep)],
+            &[
+                ("fail", OnItemError::Fail),
+                ("skip", OnItemError::Skip),
+                ("keep", OnItemError::Keep),
+            ],
             self.problems,
         );
         self.items.push(item.clone());

@@ -17,23 +17,48 @@ fn one(value: Value) -> Value {
 fn syntax_error_has_its_line() {
     check(vec![
         error("/spec/nodes/0/value", "has a syntax error in line 1: ", one(json!("{{ inputs. }}"))),
-        error("/spec/nodes/0/value/text", "has a syntax error in line 3: ",
-            one(json!({"text": "a\nb {{ inputs.a }}\n{% if %}"}))),
+        error(
+            "/spec/nodes/0/value/text",
+            "has a syntax error in line 3: ",
+            one(json!({"text": "a\nb {{ inputs.a }}\n{% if %}"})),
+        ),
         error("/spec/nodes/0/value", "has a syntax error in line 1: ", one(json!("{{ inputs.a"))),
-        error("/spec/nodes/0/value", "uses the filter \"shout\", which doesn't exist",
-            one(json!("{{ inputs.a | shout }}"))),
-        error("/spec/nodes/0/value", "uses the test \"prime\", which doesn't exist",
-            one(json!("{{ inputs.a is prime }}"))),
-        error("/spec/nodes/0/value", "uses the function \"now\", which doesn't exist",
-            one(json!("{{ now() }}"))),
-        error("/spec/edges/0/when", "is a text, which is never false",
-            graph(json!([step("a"), step("b")]),
-                json!([{"from": "a", "to": "b", "when": "{{ inputs.a }} "}]))),
-        error("/spec/edges/0/when", "is a text without an expression: write \"{{ inputs.a }}\"",
-            graph(json!([step("a"), step("b")]),
-                json!([{"from": "a", "to": "b", "when": "inputs.a"}]))),
-        error("/spec/edges/0/when", "is a number: write a condition",
-            graph(json!([step("a"), step("b")]), json!([{"from": "a", "to": "b", "when": 1}]))),
+        error(
+            "/spec/nodes/0/value",
+            "uses the filter \"shout\", which doesn't exist",
+            one(json!("{{ inputs.a | shout }}")),
+        ),
+        error(
+            "/spec/nodes/0/value",
+            "uses the test \"prime\", which doesn't exist",
+            one(json!("{{ inputs.a is prime }}")),
+        ),
+        error(
+            "/spec/nodes/0/value",
+            "uses the function \"now\", which doesn't exist",
+            one(json!("{{ now() }}")),
+        ),
+        error(
+            "/spec/edges/0/when",
+            "is a text, which is never false",
+            graph(
+                json!([step("a"), step("b")]),
+                json!([{"from": "a", "to": "b", "when": "{{ inputs.a }} "}]),
+            ),
+        ),
+        error(
+            "/spec/edges/0/when",
+            "is a text without an expression: write \"{{ inputs.a }}\"",
+            graph(
+                json!([step("a"), step("b")]),
+                json!([{"from": "a", "to": "b", "when": "inputs.a"}]),
+            ),
+        ),
+        error(
+            "/spec/edges/0/when",
+            "is a number: write a condition",
+            graph(json!([step("a"), step("b")]), json!([{"from": "a", "to": "b", "when": 1}])),
+        ),
     ]);
 }
 
@@ -52,7 +77,11 @@ fn unknown_name_is_named_wherever_it_stands() {
         "{{ (nobody | default({})).a }}",
         "{{ [1, {'a': nobody}] | tojson }}",
     ] {
-        check(vec![error("/spec/nodes/0/value", "there is no variable \"nobody\"", one(json!(text)))]);
+        check(vec![error(
+            "/spec/nodes/0/value",
+            "there is no variable \"nobody\"",
+            one(json!(text)),
+        )]);
     }
     for text in [
         "{% for x in inputs.a %}{{ x.b }} {{ loop.index }}{% endfor %}",
@@ -66,26 +95,58 @@ fn unknown_name_is_named_wherever_it_stands() {
 
 #[test]
 fn name_that_is_out_of_place_gets_a_hint() {
-    let spec = |value: &str| workflow(json!({
+    let spec = |value: &str| {
+        workflow(json!({
         "inputs": {"type": "object", "properties": {"text": {"type": "string"}},
             "required": ["text"], "additionalProperties": false},
         "variables": {"tone": {"value": "formal"}},
         "nodes": [step("draft"), gives("a", json!(value))],
-        "edges": [edge("draft", "a")]}));
+        "edges": [edge("draft", "a")]}))
+    };
     let at = "/spec/nodes/1/value";
     check(vec![
-        error(at, "there is no variable \"draft\"; did you mean nodes.draft.output?", spec("{{ draft }}")),
-        error(at, "there is no variable \"tone\"; did you mean variables.tone?", spec("{{ tone }}")),
+        error(
+            at,
+            "there is no variable \"draft\"; did you mean nodes.draft.output?",
+            spec("{{ draft }}"),
+        ),
+        error(
+            at,
+            "there is no variable \"tone\"; did you mean variables.tone?",
+            spec("{{ tone }}"),
+        ),
         error(at, "there is no variable \"text\"; did you mean inputs.text?", spec("{{ text }}")),
-        error(at, "there is no variable \"input\"; did you mean \"inputs\"?", spec("{{ input.text }}")),
-        error(at, "there is no variable \"variables.tune\"; did you mean \"tone\"?",
-            spec("{{ variables.tune }}")),
-        error(at, "\"inputs.txt\" reads what the schema of inputs forbids; did you mean \"text\"?",
-            spec("{{ inputs.txt }}")),
-        error(at, "there is no node \"drat\"; did you mean \"draft\"?", spec("{{ nodes.drat.output }}")),
-        error(at, "of a node its output, error and status can be read", spec("{{ nodes.draft.text }}")),
+        error(
+            at,
+            "there is no variable \"input\"; did you mean \"inputs\"?",
+            spec("{{ input.text }}"),
+        ),
+        error(
+            at,
+            "there is no variable \"variables.tune\"; did you mean \"tone\"?",
+            spec("{{ variables.tune }}"),
+        ),
+        error(
+            at,
+            "\"inputs.txt\" reads what the schema of inputs forbids; did you mean \"text\"?",
+            spec("{{ inputs.txt }}"),
+        ),
+        error(
+            at,
+            "there is no node \"drat\"; did you mean \"draft\"?",
+            spec("{{ nodes.drat.output }}"),
+        ),
+        error(
+            at,
+            "of a node its output, error and status can be read",
+            spec("{{ nodes.draft.text }}"),
+        ),
         error(at, "of a node its output, error and status can be read", spec("{{ nodes.draft }}")),
-        error(at, "reads nodes by a name that isn't fixed", spec("{{ nodes[inputs.text].output }}")),
+        error(
+            at,
+            "reads nodes by a name that isn't fixed",
+            spec("{{ nodes[inputs.text].output }}"),
+        ),
         error(at, "of the execution only execution.id", spec("{{ execution.name }}")),
         error(at, "there is no variable \"item\"", spec("{{ item }}")),
     ]);
@@ -102,12 +163,21 @@ fn variables_and_keys_see_inputs_only() {
         workflow(spec)
     };
     check(vec![
-        error("/spec/variables/v/value", "nodes can't be read here",
-            spec(json!({"variables": {"v": {"value": "{{ nodes.a.output }}"}}}))),
-        error("/spec/variables/v/value", "a variable can't read variables",
-            spec(json!({"variables": {"v": {"value": "{{ variables.v }}"}}}))),
-        error("/spec/concurrency/key", "nodes can't be read here",
-            spec(json!({"concurrency": {"limit": 1, "key": "{{ nodes.a.output }}"}}))),
+        error(
+            "/spec/variables/v/value",
+            "nodes can't be read here",
+            spec(json!({"variables": {"v": {"value": "{{ nodes.a.output }}"}}})),
+        ),
+        error(
+            "/spec/variables/v/value",
+            "a variable can't read variables",
+            spec(json!({"variables": {"v": {"value": "{{ variables.v }}"}}})),
+        ),
+        error(
+            "/spec/concurrency/key",
+            "nodes can't be read here",
+            spec(json!({"concurrency": {"limit": 1, "key": "{{ nodes.a.output }}"}})),
+        ),
     ]);
     compiles(&spec(json!({"variables": {"v": {"value": "{{ inputs.a }}"}},
         "concurrency": {"limit": 1, "key": "{{ variables.v }}"}})));
@@ -115,8 +185,10 @@ fn variables_and_keys_see_inputs_only() {
 
 /// `first -> reader`, where `reader` gives `value`; `other` starts beside them.
 fn reads(value: &str) -> Value {
-    graph(json!([step("first"), gives("reader", json!(value)), step("other"), step("later")]),
-        json!([edge("first", "reader"), edge("reader", "later"), edge("other", "later")]))
+    graph(
+        json!([step("first"), gives("reader", json!(value)), step("other"), step("later")]),
+        json!([edge("first", "reader"), edge("reader", "later"), edge("other", "later")]),
+    )
 }
 
 #[test]
@@ -126,19 +198,36 @@ fn node_that_cannot_have_run_is_an_error() {
         error(at, "\"other\" isn't before this on any path", reads("{{ nodes.other.output }}")),
         error(at, "\"later\" runs after this", reads("{{ nodes.later.output }}")),
         error(at, "\"reader\" reads itself", reads("{{ nodes.reader.output }}")),
-        error(at, "\"first\" has succeeded when this runs, so it has no error",
-            reads("{{ nodes.first.error }}")),
-        error("/spec/nodes/1/value", "\"b\" is inside of the body of \"m\"",
-            graph(json!([{"id": "m", "kind": "map", "over": [1],
+        error(
+            at,
+            "\"first\" has succeeded when this runs, so it has no error",
+            reads("{{ nodes.first.error }}"),
+        ),
+        error(
+            "/spec/nodes/1/value",
+            "\"b\" is inside of the body of \"m\"",
+            graph(
+                json!([{"id": "m", "kind": "map", "over": [1],
                 "body": {"nodes": [step("b")], "result": 1}}, gives("a", json!("{{ nodes.b.output }}"))]),
-                json!([edge("m", "a")]))),
-        error("/spec/nodes/2/value", "\"a\" has failed when this runs, so it has no output",
-            graph(json!([{"id": "a", "kind": "function", "name": "f", "onError": "fix"}, step("b"),
-                gives("fix", json!("{{ nodes.a.output }}"))]), json!([edge("a", "b")]))),
-        error("/spec/result", "\"undo\" runs only to undo another",
+                json!([edge("m", "a")]),
+            ),
+        ),
+        error(
+            "/spec/nodes/2/value",
+            "\"a\" has failed when this runs, so it has no output",
+            graph(
+                json!([{"id": "a", "kind": "function", "name": "f", "onError": "fix"}, step("b"),
+                gives("fix", json!("{{ nodes.a.output }}"))]),
+                json!([edge("a", "b")]),
+            ),
+        ),
+        error(
+            "/spec/result",
+            "\"undo\" runs only to undo another",
             workflow(json!({"result": "{{ nodes.undo.output }}", "nodes": [
                 {"id": "a", "kind": "function", "name": "f", "compensate": "undo"},
-                {"id": "undo", "kind": "function", "name": "g"}]}))),
+                {"id": "undo", "kind": "function", "name": "g"}]})),
+        ),
     ]);
     compiles(&reads("{{ nodes.first.output }} {{ nodes.first.status }}"));
 }
@@ -178,22 +267,53 @@ fn what_is_certain_needs_no_guard() {
         graph(
             json!([{"id": "start", "kind": "fork"}, step("a"), with(step("b"), "description", more),
                 {"id": "j", "kind": "join", "policy": policy}, gives("c", json!(all))]),
-            json!([edge("start", "a"), edge("start", "b"), edge("a", "j"), edge("b", "j"),
-                edge("j", "c")]),
+            json!([
+                edge("start", "a"),
+                edge("start", "b"),
+                edge("a", "j"),
+                edge("b", "j"),
+                edge("j", "c")
+            ]),
         )
     };
     assert_eq!(problems(&fork(json!("x"), "all")), []);
     let early = problems(&fork(json!("x"), "any"));
     assert_eq!(early.len(), 2, "the loser may have been cancelled: {}", super::listed(&early));
 
+    let voted = |policy: Value| {
+        workflow(
+            json!({"result": "{{ nodes.c.output }}", "nodes": [{"id": "start", "kind": "fork"},
+            step("a"), step("b"), {"id": "j", "kind": "join", "policy": policy, "deadline": "1m"},
+            step("c"), step("beside"), gives("d", json!("{{ [nodes.j.output, nodes.beside.output] }}"))],
+            "edges": [edge("start", "a"), edge("start", "b"), edge("a", "j"), edge("b", "j"),
+                edge("j", "c"), edge("c", "d"), edge("start", "beside"), edge("beside", "d")]}),
+        )
+    };
+    for policy in
+        [json!("any"), json!({"atLeast": 2}), json!({"tolerate": 1}), json!({"firstValid": {}})]
+    {
+        assert_eq!(
+            problems(&voted(policy.clone())),
+            [],
+            "what comes after the join is certain: {policy}"
+        );
+    }
+
     let defaulted = graph(
-        json!([step("z"), with(step("a"), "default", json!(2)), gives("b", json!("{{ nodes.a.output }}"))]),
+        json!([
+            step("z"),
+            with(step("a"), "default", json!(2)),
+            gives("b", json!("{{ nodes.a.output }}"))
+        ]),
         json!([edge("z", "a"), edge("a", "b")]),
     );
     assert_eq!(problems(&defaulted), []);
     let handled = graph(
-        json!([with(step("a"), "onError", json!("fix")), gives("fix", json!("{{ nodes.a.error }}")),
-            gives("b", json!("{{ nodes.a.output | default(nodes.fix.output) }}"))]),
+        json!([
+            with(step("a"), "onError", json!("fix")),
+            gives("fix", json!("{{ nodes.a.error }}")),
+            gives("b", json!("{{ nodes.a.output | default(nodes.fix.output) }}"))
+        ]),
         json!([edge("a", "b"), edge("fix", "b")]),
     );
     let found = problems(&handled);
@@ -221,20 +341,29 @@ fn bodies_see_what_is_around_them_and_their_own_names() {
         )
     };
     let at = "/spec/nodes/2/body/nodes/0/value";
-    assert_eq!(problems(&body("{{ page }} {{ index }} {{ nodes.before.output }} {{ inputs.a }}")), []);
+    assert_eq!(
+        problems(&body("{{ page }} {{ index }} {{ nodes.before.output }} {{ inputs.a }}")),
+        []
+    );
     check(vec![
         error(at, "\"beside\" isn't before this on any path", body("{{ nodes.beside.output }}")),
         error(at, "\"m\" reads itself", body("{{ nodes.m.output }}")),
         error(at, "there is no variable \"iteration\"", body("{{ iteration }}")),
     ]);
     let repeat = |until: &str, value: &str| {
-        graph(json!([{"id": "l", "kind": "loop", "until": until, "maxIterations": 3,
-            "body": {"nodes": [gives("x", json!(value))], "result": "{{ nodes.x.output }}"}}]), json!([]))
+        graph(
+            json!([{"id": "l", "kind": "loop", "until": until, "maxIterations": 3,
+            "body": {"nodes": [gives("x", json!(value))], "result": "{{ nodes.x.output }}"}}]),
+            json!([]),
+        )
     };
     assert_eq!(problems(&repeat("{{ last == 2 }}", "{{ iteration }} {{ last | tojson }}")), []);
     check(vec![
-        error("/spec/nodes/0/until", "\"x\" is inside of the body of \"l\"",
-            repeat("{{ nodes.x.output }}", "y")),
+        error(
+            "/spec/nodes/0/until",
+            "\"x\" is inside of the body of \"l\"",
+            repeat("{{ nodes.x.output }}", "y"),
+        ),
         error("/spec/nodes/0/until", "there is no variable \"item\"", repeat("{{ item }}", "y")),
     ]);
 }
@@ -248,13 +377,22 @@ fn inputs_are_held_to_their_schema() {
     let at = "/spec/nodes/0/value";
     check(vec![
         warning(at, "\"note\" may be left out", over(schema.clone(), json!("{{ inputs.note }}"))),
-        warning(at, "\"deep\" may be left out",
-            over(schema.clone(), json!("{{ inputs.deep.x | default(1) }}"))),
-        warning(at, "\"inputs.nmae\" isn't in the schema of inputs; did you mean \"name\"?",
-            over(schema.clone(), json!("{{ inputs.nmae }}"))),
-        error("/spec/nodes/0/over", "gives a text: write an expression that gives a list",
+        warning(
+            at,
+            "\"deep\" may be left out",
+            over(schema.clone(), json!("{{ inputs.deep.x | default(1) }}")),
+        ),
+        warning(
+            at,
+            "\"inputs.nmae\" isn't in the schema of inputs; did you mean \"name\"?",
+            over(schema.clone(), json!("{{ inputs.nmae }}")),
+        ),
+        error(
+            "/spec/nodes/0/over",
+            "gives a text: write an expression that gives a list",
             workflow(json!({"inputs": schema, "nodes": [{"id": "m", "kind": "map",
-                "over": "{{ inputs.name }}", "body": {"nodes": [step("x")], "result": 1}}]}))),
+                "over": "{{ inputs.name }}", "body": {"nodes": [step("x")], "result": 1}}]})),
+        ),
     ]);
     for fine in ["{{ inputs.note | default('') }}", "{{ inputs.tags }}", "{{ inputs.name }}"] {
         assert_eq!(problems(&over(schema.clone(), json!(fine))), [], "{fine}");
@@ -267,17 +405,32 @@ fn missing_tojson_is_a_warning() {
         "ok": {"type": "boolean"}, "doc": {"type": "object"}}});
     let at = "/spec/nodes/0/value";
     check(vec![
-        warning(at, "\"inputs.ok\" is a boolean, which in a text isn't shown as JSON",
-            over(schema.clone(), json!("ok: {{ inputs.ok }}"))),
-        warning(at, "\"inputs.doc\" is an object", over(schema.clone(), json!("{{ inputs.doc }}!"))),
+        warning(
+            at,
+            "\"inputs.ok\" is a boolean, which in a text isn't shown as JSON",
+            over(schema.clone(), json!("ok: {{ inputs.ok }}")),
+        ),
+        warning(
+            at,
+            "\"inputs.doc\" is an object",
+            over(schema.clone(), json!("{{ inputs.doc }}!")),
+        ),
         warning(at, "an expression here gives a boolean", one(json!("{{ 1 < 2 }}!"))),
         warning(at, "an expression here gives a boolean", one(json!("is {{ true }}"))),
         warning(at, "an expression here gives an object", one(json!("is {{ {'a': 1} }}"))),
-        warning("/spec/nodes/1/value", "\"nodes.m.output\" is an object",
-            graph(json!([{"id": "m", "kind": "model", "model": "x", "request": {}},
-                gives("a", json!("said {{ nodes.m.output }}"))]), json!([edge("m", "a")]))),
+        warning(
+            "/spec/nodes/1/value",
+            "\"nodes.m.output\" is an object",
+            graph(
+                json!([{"id": "m", "kind": "model", "model": "x", "request": {}},
+                gives("a", json!("said {{ nodes.m.output }}"))]),
+                json!([edge("m", "a")]),
+            ),
+        ),
     ]);
-    for fine in ["{{ inputs.ok }}", "ok: {{ inputs.ok | tojson }}", "{% if inputs.ok %}a{% endif %}"] {
+    for fine in
+        ["{{ inputs.ok }}", "ok: {{ inputs.ok | tojson }}", "{% if inputs.ok %}a{% endif %}"]
+    {
         assert_eq!(problems(&over(schema.clone(), json!(fine))), [], "{fine}");
     }
 }

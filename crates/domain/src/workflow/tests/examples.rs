@@ -185,7 +185,10 @@ fn map_and_reduce_hand_values_on() {
 fn undefined_values_and_endless_expressions_are_errors() {
     let fails = |source: &str| {
         let template = Template::Expression(source.to_owned());
-        template.evaluate(&environment(), &minijinja::Value::from(minijinja::value::Serde(json!({"a": {}}))))
+        template.evaluate(
+            &environment(),
+            &minijinja::Value::from(minijinja::value::Serde(json!({"a": {}}))),
+        )
     };
     assert!(fails("a.b").is_err());
     assert!(fails("a.b.c").is_err());

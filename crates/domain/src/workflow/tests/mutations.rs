@@ -22,9 +22,31 @@ enum Damage {
 
 fn damage() -> impl Strategy<Value = Damage> {
     let words = prop::sample::select(vec![
-        "", "draft", "vote", "each", "end", "model", "map", "loop", "all", "any", "{{ last }}",
-        "{{ nodes.draft.output }}", "{{ inputs.documents }}", "{{", "{% if %}", "1s", "\u{0}é", "~/",
-        "until", "while", "onError", "compensate", "default", "first", "count",
+        "",
+        "draft",
+        "vote",
+        "each",
+        "end",
+        "model",
+        "map",
+        "loop",
+        "all",
+        "any",
+        "{{ last }}",
+        "{{ nodes.draft.output }}",
+        "{{ inputs.documents }}",
+        "{{",
+        "{% if %}",
+        "1s",
+        "\u{0}é",
+        "~/",
+        "until",
+        "while",
+        "onError",
+        "compensate",
+        "default",
+        "first",
+        "count",
     ]);
     let values = prop_oneof![
         Just(Value::Null),
@@ -109,9 +131,9 @@ fn cut(value: &mut Value, at: usize) {
 #[test]
 fn damaged_definitions_never_panic() {
     let published = json_schema::validator();
-    let strategy =
-        (0_usize..3, prop::collection::vec((0_usize..150, damage()), 1..4));
-    let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
+    let strategy = (0_usize..3, prop::collection::vec((0_usize..150, damage()), 1..4));
+    let mut runner =
+        TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
     let refused = std::cell::Cell::new(0);
     runner
         .run(&strategy, |(example, damages)| {

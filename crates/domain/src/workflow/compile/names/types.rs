@@ -24,8 +24,9 @@ pub(super) fn check(site: &Site, draft: &Draft, problems: &mut Problems) {
     }
     let never_false = [JsonType::Object, JsonType::Array];
     if site.wanted == Wanted::Condition && types.iter().all(|one| never_false.contains(one)) {
-        let message =
-            format!("gives {first}, which is no condition: compare it, such as with `| length > 0`");
+        let message = format!(
+            "gives {first}, which is no condition: compare it, such as with `| length > 0`"
+        );
         problems.warning(&site.at, message);
     }
 }

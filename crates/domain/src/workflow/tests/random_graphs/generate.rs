@@ -46,12 +46,8 @@ struct Draft {
 fn scope(chance: &mut Chance, depth: usize, ids: &mut usize) -> Value {
     let count = 1 + chance.below(7);
     let names: Vec<String> = (0..count).map(|_| fresh(ids)).collect();
-    let mut draft = Draft {
-        nodes: Vec::new(),
-        edges: Vec::new(),
-        incoming: vec![0; count],
-        has_switch: false,
-    };
+    let mut draft =
+        Draft { nodes: Vec::new(), edges: Vec::new(), incoming: vec![0; count], has_switch: false };
     let mut helpers = Vec::new();
     for (index, name) in names.iter().enumerate() {
         let later = &names[index + 1..];

@@ -3,13 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::workflow::compile::{Compiled, OnFailure, Role, Route};
+use crate::workflow::compile::{Certain, Compiled, OnFailure, Role, Route};
 use crate::workflow::definition::{JoinPolicy, Kind, OnItemError, TOP};
 
-/// Nodes that wait for ever.
+/// What must not happen.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stuck {
-    pub(super) undecided: Vec<usize>,
+pub(super) enum Wrong {
+    /// Nodes wait for ever.
+    Stuck { undecided: Vec<usize> },
+    /// A node was taken for certain, and wasn't what it should be by then.
+    Uncertain { node: usize, when: String },
 }
 
 /// What the walks came across.
@@ -23,10 +26,11 @@ pub(super) struct Seen {
     deadlines: u32,
     cancelled: u32,
     bodies: u32,
+    certain: u32,
 }
 
 impl Seen {
-    pub(super) fn counts(&self) -> [(&'static str, u32); 8] {
+    pub(super) fn counts(&self) -> [(&'static str, u32); 9] {
         [
             ("walks with every node decided", self.whole),
             ("scopes that ended before that", self.cut_short),
@@ -36,6 +40,7 @@ impl Seen {
             ("deadlines", self.deadlines),
             ("cancelled losers", self.cancelled),
             ("bodies", self.bodies),
+            ("what is certain", self.certain),
         ]
     }
 }
@@ -64,9 +69,14 @@ enum Ended {
 }
 
 /// Walks a definition once.
-pub(super) fn walk(compiled: &Compiled, seed: u64, seen: &mut Seen) -> Result<(), Stuck> {
+pub(super) fn walk(
+    compiled: &Compiled,
+    certain: &Certain,
+    seed: u64,
+    seen: &mut Seen,
+) -> Result<(), Wrong> {
     let mut dice = Dice(seed);
-    Walker::new(compiled, TOP, seen, &mut dice).run().map(|_| ())
+    Walker::new(compiled, certain, TOP, seen, &mut dice).run().map(|_| ())
 }
 
 /// A small generator of its own (`SplitMix64`): the same seed gives the same walk.
@@ -88,6 +98,8 @@ impl Dice {
 
 struct Walker<'w> {
     compiled: &'w Compiled,
+    certain: &'w Certain,
+    uncertain: Option<Wrong>,
     scope: usize,
     states: BTreeMap<usize, State>,
     edges: BTreeMap<usize, Arrival>,
@@ -99,22 +111,43 @@ struct Walker<'w> {
 }
 
 impl<'w> Walker<'w> {
-    fn new(compiled: &'w Compiled, scope: usize, seen: &'w mut Seen, dice: &'w mut Dice) -> Self {
+    fn new(
+        compiled: &'w Compiled,
+        certain: &'w Certain,
+        scope: usize,
+        seen: &'w mut Seen,
+        dice: &'w mut Dice,
+    ) -> Self {
         let nodes = compiled.definition.scopes[scope].nodes.iter();
         let states = nodes
             .filter(|node| !matches!(compiled.graph.nodes[**node].role, Role::Compensation(_)))
             .map(|node| (*node, State::Waiting))
             .collect();
         let careful = dice.coin();
-        Self { compiled, scope, states, edges: BTreeMap::new(), ended: None, careful, seen, dice }
+        let edges = BTreeMap::new();
+        Self {
+            compiled,
+            certain,
+            uncertain: None,
+            scope,
+            states,
+            edges,
+            ended: None,
+            careful,
+            seen,
+            dice,
+        }
     }
 
-    fn run(mut self) -> Result<Ended, Stuck> {
+    fn run(mut self) -> Result<Ended, Wrong> {
         for node in &self.compiled.graph.scopes[self.scope].starts {
-            self.states.insert(*node, State::Running);
+            self.start(*node);
         }
         loop {
             self.settle();
+            if let Some(wrong) = self.uncertain {
+                return Err(wrong);
+            }
             if let Some(ended) = self.ended {
                 self.seen.cut_short += 1;
                 return Ok(ended);
@@ -128,10 +161,37 @@ impl<'w> Walker<'w> {
         }
         let undecided = self.all(State::Waiting);
         if !undecided.is_empty() {
-            return Err(Stuck { undecided });
+            return Err(Wrong::Stuck { undecided });
         }
+        self.at_end();
         self.seen.whole += 1;
-        Ok(Ended::Well)
+        self.uncertain.map_or(Ok(Ended::Well), Err)
+    }
+
+    fn start(&mut self, node: usize) {
+        self.at_start(node);
+        self.states.insert(node, State::Running);
+    }
+
+    fn at_start(&mut self, node: usize) {
+        let (succeeded, failed) = &self.certain.at_start[node];
+        self.expect(succeeded, State::Succeeded, || format!("{node} runs"));
+        self.expect(failed, State::Failed, || format!("{node} runs"));
+    }
+
+    fn at_end(&mut self) {
+        let certain = &self.certain.at_end[self.scope];
+        let scope = self.scope;
+        self.expect(certain, State::Succeeded, || format!("scope {scope} ends"));
+    }
+
+    fn expect(&mut self, certain: &[usize], wanted: State, when: impl Fn() -> String) {
+        for node in certain {
+            self.seen.certain += 1;
+            if self.states[node] != wanted {
+                self.uncertain = Some(Wrong::Uncertain { node: *node, when: when() });
+            }
+        }
     }
 
     fn all(&self, wanted: State) -> Vec<usize> {
@@ -166,15 +226,15 @@ impl<'w> Walker<'w> {
         let mut open = count(None);
         let Kind::Join { policy, deadline_ms } = &self.compiled.definition.nodes[node].kind else {
             if open == 0 && taken > 0 {
-                self.states.insert(node, State::Running);
+                self.start(node);
             } else if open == 0 {
                 self.skip(node);
             }
             return;
         };
-        let started = incoming.iter().any(|edge| {
-            self.states[&self.compiled.graph.edges[*edge].from] != State::Waiting
-        });
+        let started = incoming
+            .iter()
+            .any(|edge| self.states[&self.compiled.graph.edges[*edge].from] != State::Waiting);
         if deadline_ms.is_some() && started && open > 0 && self.dice.below(8) == 0 {
             self.seen.deadlines += 1;
             failed += open;
@@ -201,6 +261,7 @@ impl<'w> Walker<'w> {
         self.cancel_losers(node);
         if goes_on {
             self.seen.early += u32::from(open > 0);
+            self.at_start(node);
             self.succeed(node);
         } else {
             self.fail(node);
@@ -224,14 +285,13 @@ impl<'w> Walker<'w> {
     }
 
     /// A running node is done, one way or another.
-    fn finish(&mut self, node: usize) -> Result<(), Stuck> {
+    fn finish(&mut self, node: usize) -> Result<(), Wrong> {
         let kind = &self.compiled.definition.nodes[node].kind;
         if let Some(body) = kind.body() {
-            let forgiving =
-                matches!(kind, Kind::Map { on_item_error, .. } if *on_item_error != OnItemError::Fail);
+            let forgiving = matches!(kind, Kind::Map { on_item_error, .. } if *on_item_error != OnItemError::Fail);
             for _ in 0..self.dice.below(3) {
                 self.seen.bodies += 1;
-                let walker = Walker::new(self.compiled, body, self.seen, self.dice);
+                let walker = Walker::new(self.compiled, self.certain, body, self.seen, self.dice);
                 if walker.run()? == Ended::Badly && !forgiving {
                     self.fail(node);
                     return Ok(());
@@ -239,12 +299,15 @@ impl<'w> Walker<'w> {
             }
         }
         match kind {
-            Kind::End { .. } => self.ended = Some(Ended::Well),
+            Kind::End { .. } => {
+                self.states.insert(node, State::Succeeded);
+                self.at_end();
+                self.ended = Some(Ended::Well);
+            }
             Kind::Fail { .. } => self.fail(node),
             Kind::Fork | Kind::Switch { .. } | Kind::Join { .. } => self.succeed(node),
             _ => {
-                let unhandled =
-                    self.compiled.graph.nodes[node].on_failure == OnFailure::FailsScope;
+                let unhandled = self.compiled.graph.nodes[node].on_failure == OnFailure::FailsScope;
                 if self.dice.below(3) == 0 && !(self.careful && unhandled) {
                     self.fail(node);
                 } else {
