@@ -31,7 +31,7 @@
 //! |---|---|---|---|
 //! | `all` | when all are decided | at the first failure | list of the outputs that arrived |
 //! | `any` | at the first that arrives | when all failed | that output |
-//! | `{atLeast: n}` | at the n-th | when n can't be reached | list |
+//! | `{atLeast: n}` | at the n-th | when n can't be reached and one has arrived or failed | list |
 //! | `{tolerate: k}` | when all are decided | at failure k + 1, or when nothing else arrived | list |
 //! | `{firstValid: schema}` | at the first output that the schema accepts | when none is left | that output |
 //!

@@ -8,6 +8,7 @@ mod bad_graphs;
 mod examples;
 mod flowchart;
 mod json_schema;
+mod large;
 mod mutations;
 mod random_graphs;
 
@@ -98,7 +99,7 @@ fn check(cases: Vec<Case>) {
         let is_it =
             |one: &&Problem| one.pointer == case.pointer && one.message.starts_with(case.begins);
         assert!(
-            as_bad.len() == 1 && as_bad.iter().all(|one| is_it(one)),
+            as_bad.len() == 1 && as_bad.iter().all(is_it),
             "wanted at {}: {}\nfound\n{}in {:#}",
             case.pointer,
             case.begins,

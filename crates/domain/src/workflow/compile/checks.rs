@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::graph::{Built, Role, Route, plain_truth};
-use crate::workflow::definition::{JoinPolicy, Kind, LoopCondition, Node, TOP};
+use crate::workflow::definition::{JoinPolicy, Kind, LoopCondition, Node, TOP, Wait};
 use crate::workflow::problem::Problems;
 use crate::workflow::read::Draft;
 
@@ -35,6 +35,18 @@ pub(super) fn check(draft: &Draft, built: &Built, problems: &mut Problems) {
                                    write a condition over last or iteration";
                     problems.error(&node.at.field(at), message);
                 }
+            }
+            Kind::Wait(Wait::Signal(signal))
+                if signal.timeout_ms.is_none() && definition.timeout_ms.is_none() =>
+            {
+                let message = "waits for ever when nobody sends the signal: add a timeout here or to \
+                               spec";
+                problems.warning(&node.at.field("signal"), message);
+            }
+            Kind::Workflow { name, .. } if *name == definition.name => {
+                let message =
+                    "runs the workflow that it is in: make sure that this ends, or use a loop";
+                problems.warning(&node.at.field("name"), message);
             }
             _ => {}
         }
@@ -90,8 +102,6 @@ fn join(
         }
         _ => {}
     }
-    let arrives = |from: &usize| draft.definition.nodes[*from].kind.is_last();
-    debug_assert!(!sources.iter().any(arrives), "nothing comes after an end");
 }
 
 /// How many edges to a node can be taken together, as far as switches right before it tell.

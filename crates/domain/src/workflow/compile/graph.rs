@@ -481,7 +481,7 @@ impl Builder<'_> {
                     holds.is_none_or(|first| *case <= first)
                         && plain_truth(&all[*case].when) != Some(false)
                 });
-                !possible && !(*otherwise && holds.is_none())
+                !(possible || *otherwise && holds.is_none())
             }
             _ => false,
         }

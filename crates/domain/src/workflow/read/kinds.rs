@@ -101,7 +101,7 @@ impl Reader<'_> {
                 Some(template)
             }
             // Its syntax error is noted already.
-            Template::Text(_) if !self.sites.last().is_some_and(|site| site.at == at) => None,
+            Template::Text(_) if self.sites.last().is_none_or(|site| site.at != at) => None,
             _ => wrong_type(
                 value,
                 "an object, or exactly one {{ expression }} that gives one",
@@ -184,7 +184,7 @@ impl Reader<'_> {
                 Template::Expression(_)
                 | Template::List(_)
                 | Template::Literal(Value::Array(_)) => Some(template),
-                Template::Text(_) if !self.sites.last().is_some_and(|site| site.at == at) => None,
+                Template::Text(_) if self.sites.last().is_none_or(|site| site.at != at) => None,
                 _ => {
                     let wanted = "a list, or exactly one {{ expression }} that gives one";
                     wrong_type(value, wanted, &at, self.problems)

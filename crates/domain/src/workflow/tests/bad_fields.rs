@@ -245,6 +245,16 @@ fn wrong_fields_of_a_kind_are_named() {
             "the field \"name\" of signal is missing",
             node(json!({"id": "a", "kind": "wait", "signal": {}})),
         ),
+        warning(
+            "/spec/nodes/0/signal",
+            "waits for ever when nobody sends the signal",
+            node(json!({"id": "a", "kind": "wait", "signal": {"name": "go"}})),
+        ),
+        warning(
+            "/spec/nodes/0/name",
+            "runs the workflow that it is in",
+            node(json!({"id": "a", "kind": "workflow", "name": "w"})),
+        ),
         error(
             "/spec/nodes/0/alias",
             "has a version as well: keep one",

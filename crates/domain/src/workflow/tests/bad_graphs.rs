@@ -403,4 +403,6 @@ fn graph_is_what_the_definition_says() {
     let top = &compiled.graph.scopes[0];
     assert_eq!(top.starts, ["s", "c"].map(index));
     assert_eq!(top.order.len(), 7, "all but what undoes");
+    let written = serde_json::to_string(&compiled.graph).expect("serialises");
+    assert_eq!(compiled.graph, serde_json::from_str(&written).expect("reads back"));
 }

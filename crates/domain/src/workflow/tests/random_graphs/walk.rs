@@ -248,7 +248,10 @@ impl<'w> Walker<'w> {
         let (goes_on, fails) = match policy {
             JoinPolicy::All => (open == 0 && failed == 0, failed > 0),
             JoinPolicy::Any | JoinPolicy::FirstValid(_) => (taken > 0, taken == 0 && open == 0),
-            JoinPolicy::AtLeast(n) => (taken >= *n as usize, taken + open < *n as usize),
+            JoinPolicy::AtLeast(n) => {
+                let out_of_reach = taken + open < *n as usize;
+                (taken >= *n as usize, out_of_reach && taken + failed > 0)
+            }
             JoinPolicy::Tolerate(k) => {
                 (open == 0 && failed <= *k as usize && taken > 0, failed > *k as usize)
             }
