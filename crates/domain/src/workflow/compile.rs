@@ -3,6 +3,7 @@
 //! All problems come at once. What compiles can't get stuck by its shape: its graph has no cycle, every
 //! reference leads somewhere, and every join has the edges that its policy asks for.
 
+mod build;
 mod checks;
 mod flow;
 mod graph;
@@ -65,7 +66,7 @@ pub fn compile_with(
     let Some(draft) = read::read(definition, &environment, &mut problems) else {
         return Err(problems.into_sorted());
     };
-    let mut built = graph::build(&draft, &mut problems);
+    let mut built = build::build(&draft, &mut problems);
     checks::check(&draft, &built, &mut problems);
     let flows = flow::analyse(&draft, &built);
     let expressions = names::check(&draft, &built, &flows, &mut problems);
@@ -97,7 +98,7 @@ pub(super) fn certain(definition: &Value) -> Certain {
     let mut problems = Problems::default();
     let environment = template::environment();
     let draft = read::read(definition, &environment, &mut problems).expect("it compiles");
-    let built = graph::build(&draft, &mut problems);
+    let built = build::build(&draft, &mut problems);
     let flows = flow::analyse(&draft, &built);
     let listed =
         |set: &flow::NodeSet| (0..flows.nodes.len()).filter(|node| set.has(*node)).collect();

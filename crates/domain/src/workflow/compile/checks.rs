@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::graph::{Built, Role, Route, plain_truth};
+use super::build::{Built, plain_truth};
+use super::graph::{Role, Route};
 use crate::workflow::definition::{JoinPolicy, Kind, LoopCondition, Node, TOP, Wait};
 use crate::workflow::problem::Problems;
 use crate::workflow::read::Draft;

@@ -3,7 +3,8 @@
 //!
 //! Never says "certain" where it isn't; it may fail to see that something is.
 
-use super::graph::{Built, OnFailure, Role, Route};
+use super::build::Built;
+use super::graph::{OnFailure, Role, Route};
 use crate::workflow::definition::{JoinPolicy, Kind};
 use crate::workflow::read::Draft;
 

@@ -4,8 +4,9 @@
 mod types;
 
 use super::ExpressionReads;
+use super::build::Built;
 use super::flow::{self, Flows, Moment};
-use super::graph::{Built, Role};
+use super::graph::Role;
 use crate::workflow::definition::Kind;
 use crate::workflow::expression::{Guard, Read};
 use crate::workflow::problem::{Pointer, Problems};

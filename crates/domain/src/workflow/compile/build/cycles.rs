@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Built, Route};
+use super::Built;
+use crate::workflow::compile::graph::Route;
 use crate::workflow::problem::Problems;
 use crate::workflow::read::Draft;
 
