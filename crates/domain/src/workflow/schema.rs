@@ -35,10 +35,11 @@ pub(super) fn check(schema: &Value, at: &Pointer, problems: &mut Problems) {
     for error in meta.iter_errors(schema) {
         invalid = true;
         let place = at.below(error.instance_path().as_str());
-        problems.error(&place, format!("is no valid JSON Schema: {error}"));
+        problems
+            .error(&place, format!("is no valid JSON Schema (draft 2020-12), correct it: {error}"));
     }
     if !invalid && let Err(error) = validator(schema) {
-        problems.error(at, format!("is a JSON Schema that can't be used: {error}"));
+        problems.error(at, format!("is a JSON Schema that can't be used, change it: {error}"));
     }
 }
 

@@ -131,11 +131,15 @@ fn most_at_once(index: usize, draft: &Draft, built: &Built) -> usize {
 /// A node that no edge touches, among others that edges connect.
 fn island(index: usize, node: &Node, draft: &Draft, built: &Built, problems: &mut Problems) {
     let graph = &built.graph.nodes[index];
+    let scope = &draft.definition.scopes[node.scope];
+    // An edge that leads nowhere is a problem of its own.
+    let is_meant = scope.edges.iter().any(|edge| edge.from == node.id || edge.to == node.id);
     let connected = |node: &usize| !built.graph.nodes[*node].outgoing.is_empty();
     if graph.role == Role::Flow
         && graph.incoming.is_empty()
         && graph.outgoing.is_empty()
-        && draft.definition.scopes[node.scope].nodes.iter().any(connected)
+        && !is_meant
+        && scope.nodes.iter().any(connected)
     {
         let message = format!(
             "no edge touches {:?}: it starts at once and nothing waits for it; add an edge, or mean it",

@@ -99,6 +99,13 @@ fn wrong_edge_is_named() {
 }
 
 #[test]
+fn edge_to_nothing_brings_no_further_problems() {
+    let definition =
+        graph(json!([step("a"), step("b"), step("c")]), json!([edge("a", "b"), edge("c", "d")]));
+    assert_eq!(super::problems(&definition).len(), 1);
+}
+
+#[test]
 fn cycle_names_its_nodes() {
     check(vec![
         error(
