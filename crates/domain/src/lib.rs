@@ -22,3 +22,4 @@ pub mod state;
 pub mod time;
 pub mod topic;
 pub mod trace;
+pub mod workflow;
