@@ -104,3 +104,45 @@ fn file_that_holds_no_key_is_not_taken_for_one() {
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains("api-key") && !said.contains("hunter2"), "{said}");
 }
+
+/// The example of the guide.
+fn workflow() -> &'static str {
+    let guide = include_str!("../../docs/workflows.md");
+    let (_, rest) = guide.split_once("```yaml\n").expect("the guide has an example");
+    rest.split_once("```").expect("the example has an end").0
+}
+
+#[test]
+fn workflow_of_the_guide_is_right_and_can_be_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("w.yaml"), workflow()).unwrap();
+    let checked = run(folder.path(), &["workflow", "check", "w.yaml"], &[]);
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    assert_eq!(text(&checked.stdout), "w.yaml: ok, 4 nodes, 0 warnings\n");
+    let drawn = text(&run(folder.path(), &["workflow", "graph", "w.yaml"], &[]).stdout);
+    assert!(drawn.starts_with("flowchart TD\n") && drawn.contains("classify"), "{drawn}");
+    let schema = text(&run(folder.path(), &["workflow", "schema"], &[]).stdout);
+    assert!(schema.contains("https://json-schema.org/draft/2020-12/schema"), "{schema}");
+}
+
+#[test]
+fn every_mistake_of_a_workflow_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = workflow().replace("to: answer }", "to: anser }").replace("30s", "30 secs");
+    std::fs::write(folder.path().join("right.yaml"), workflow()).unwrap();
+    std::fs::write(folder.path().join("wrong.yaml"), wrong).unwrap();
+    let files = ["workflow", "check", "right.yaml", "wrong.yaml"];
+    let checked = run(folder.path(), &files, &[]);
+    assert_eq!(checked.status.code(), Some(1));
+    let said = text(&checked.stdout);
+    for word in ["right.yaml: ok", "wrong.yaml: error at /spec/nodes/0/timeout", "/spec/edges/1/to"]
+    {
+        assert!(said.contains(word), "{word} is missing in: {said}");
+    }
+    assert!(text(&checked.stderr).contains("1 of 2 definitions can't be used"));
+    let json = run(folder.path(), &["workflow", "check", "--output", "json", "wrong.yaml"], &[]);
+    let line: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(line["ok"], false);
+    assert_eq!(line["problems"][0]["pointer"], "/spec/nodes/0/timeout");
+    refused(&["workflow", "check", "nowhere.yaml"], &[], 1, &["reading nowhere.yaml"]);
+}

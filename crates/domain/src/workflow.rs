@@ -67,5 +67,8 @@ mod expression;
 mod read;
 mod reader;
 
+/// The JSON Schema (draft 2020-12) of definitions, for editors.
+pub const SCHEMA: &str = include_str!("../../../schemas/json/workflow.schema.json");
+
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ mod serve;
 pub(crate) mod store;
 mod tail;
 mod topics;
+mod workflow;
 
 use std::path::PathBuf;
 
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Tail(tail::Tail),
     #[command(subcommand)]
     Store(store::StoreCommand),
+    #[command(subcommand)]
+    Workflow(workflow::Workflow),
 }
 
 impl Command {
@@ -56,6 +59,7 @@ impl Command {
             Self::Replay(replay) => replay.run().await,
             Self::Tail(tail) => tail.run().await,
             Self::Store(store) => store.run().await,
+            Self::Workflow(workflow) => workflow.run(),
         }
     }
 }

@@ -7,10 +7,8 @@ use serde_json::{Value, json};
 
 use super::{examples, graph, step, with};
 use crate::answer::ErrorClass;
+use crate::workflow::SCHEMA;
 use crate::workflow::fields::{KINDS, Need, SHAPES, Shape};
-
-const SCHEMA: &str =
-    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/json/workflow.schema.json"));
 
 fn schema() -> Value {
     serde_json::from_str(SCHEMA).expect("the schema is JSON")
