@@ -24,7 +24,7 @@ const NODE_MODULES: &str = "STEPSTREAM_NODE_MODULES";
 /// How many tests of a program run at a time, by the test harness's own variable.
 const THREADS: &str = "RUST_TEST_THREADS";
 /// Most tests wait, for a broker or for a timer of its protocol.
-const THREADS_PER_CORE: usize = 3;
+const THREADS_PER_CORE: usize = 2;
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
