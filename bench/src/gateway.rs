@@ -14,7 +14,7 @@ use crate::highest::Held;
 use crate::lane::{Series, precise};
 use crate::litellm::{self, LiteLlm};
 use crate::models::MODEL;
-use crate::operator::{Operator, Serving, until_ready};
+use crate::operator::{Operator, READY, Serving, until_ready};
 use crate::report::{Latency, Reach, Report, Row};
 use crate::stack::Stack;
 use crate::usage::peak_rss_mib;
@@ -84,9 +84,9 @@ impl Sides {
         let http = asks::http()?;
         runtime.block_on(async {
             let url = format!("{}/readyz", serving.url());
-            until_ready(&http, &url, || serving.still_runs()).await?;
+            until_ready(&http, &url, READY, || serving.still_runs()).await?;
             let url = format!("{}/health/liveliness", proxy.url());
-            until_ready(&http, &url, || proxy.still_runs()).await
+            until_ready(&http, &url, READY, || proxy.still_runs()).await
         })?;
         Ok(Self {
             direct: Asked::new(&base, "none")?,

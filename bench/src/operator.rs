@@ -14,7 +14,7 @@ use crate::stack::Stack;
 pub(crate) const PARTITIONS: i32 = 4;
 
 /// How long a process may take until it is ready.
-const READY: Duration = Duration::from_secs(300);
+pub(crate) const READY: Duration = Duration::from_secs(300);
 
 /// Someone with the program, a cluster and a prefix.
 pub(crate) struct Operator {
@@ -142,13 +142,14 @@ pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
 /// Waits until `url` answers with success.
 ///
 /// # Errors
-/// It doesn't for five minutes, or `runs` says that there is nothing to wait for.
+/// It doesn't within `patience`, or `runs` says that there is nothing to wait for.
 pub(crate) async fn until_ready(
     http: &reqwest::Client,
     url: &str,
+    patience: Duration,
     mut runs: impl FnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let until = Instant::now() + READY;
+    let until = Instant::now() + patience;
     loop {
         let why = match http.get(url).send().await {
             Ok(answer) if answer.status().is_success() => return Ok(()),
@@ -157,7 +158,7 @@ pub(crate) async fn until_ready(
         };
         runs()?;
         if Instant::now() >= until {
-            bail!("{url} isn't ready after {} s: {why}", READY.as_secs());
+            bail!("{url} isn't ready after {} s: {why}", patience.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseRecord, Producer as _};
 use service::auth::{KeyDefinition, NewKey, PREFIX, Scope};
 
 use crate::client;
-use crate::operator::free_address;
+use crate::operator::{free_address, until_ready};
 use crate::platform::{Platform, now};
 use crate::product::program;
 use crate::stack::Stack;
@@ -130,21 +130,14 @@ impl PushRole {
     }
 
     fn until_ready(&mut self, platform: &Platform) -> anyhow::Result<()> {
-        let until = Instant::now() + READY_WITHIN;
-        let url = format!("{}/readyz", self.health);
-        loop {
-            if let Some(status) = self.child.try_wait().context("looking at the role")? {
-                bail!("the push role ended with {status} before it was ready");
+        let Self { child, http, health, .. } = self;
+        let url = format!("{health}/readyz");
+        platform.runtime.block_on(until_ready(http, &url, READY_WITHIN, || {
+            match child.try_wait().context("looking at the role")? {
+                None => Ok(()),
+                Some(status) => bail!("the push role ended with {status} before it was ready"),
             }
-            let answer = platform.runtime.block_on(self.http.get(&url).send());
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
-                return Ok(());
-            }
-            if Instant::now() >= until {
-                bail!("the push role is not ready within {} s", READY_WITHIN.as_secs());
-            }
-            std::thread::sleep(LOOK);
-        }
+        }))
     }
 }
 

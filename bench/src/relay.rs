@@ -50,12 +50,7 @@ impl Processor for Relay {
     type Fact = ModelOutcome;
 
     fn subject(&self, request: &ModelRequest) -> Subject {
-        Subject {
-            request_id: request.id.clone(),
-            entity: request.id.clone(),
-            tenant: request.tenant.clone(),
-            origin: None,
-        }
+        Subject { origin: None, ..request.into() }
     }
 
     fn admit(&self, _: &ModelRequest) -> Result<Option<i32>, Refusal> {

@@ -7,14 +7,13 @@
 //! so it is a promise of each server by itself. Time is an argument.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::time::Millis;
 use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
-use service::auth::KeyHash;
+use service::auth::{KeyHash, hex};
 use sha2::Sha256;
 
 /// What every ticket begins with.
@@ -127,13 +126,6 @@ impl Used {
 
 fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes every text");
-        text
-    })
 }
 
 /// The bytes, when there are exactly so many.

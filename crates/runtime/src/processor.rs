@@ -5,7 +5,7 @@ use std::future::Future;
 
 use domain::answer::{Answer, ErrorClass, Failure};
 use domain::fact::Order;
-use domain::request::Origin;
+use domain::request::{ModelRequest, Origin};
 use domain::time::Millis;
 use domain::topic::{Kind, Topic};
 use domain::trace::{SpanId, TraceContext};
@@ -130,6 +130,18 @@ pub struct Subject {
     pub tenant: String,
     /// Who asked; `None` for clients.
     pub origin: Option<Origin>,
+}
+
+/// A model request is about itself.
+impl From<&ModelRequest> for Subject {
+    fn from(request: &ModelRequest) -> Self {
+        Self {
+            request_id: request.id.clone(),
+            entity: request.id.clone(),
+            tenant: request.tenant.clone(),
+            origin: request.origin.clone(),
+        }
+    }
 }
 
 /// Why a request is not admitted.

@@ -243,8 +243,7 @@ impl KeyHash {
     /// The same from what [`KeyHash::as_str`] gave; `None`, when that can't be.
     #[must_use]
     pub fn from_hash(text: &str) -> Option<Self> {
-        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        (text.len() == HASH_DIGITS && text.bytes().all(is_digit)).then(|| Self(text.to_owned()))
+        (text.len() == HASH_DIGITS && is_hex(text)).then(|| Self(text.to_owned()))
     }
 
     /// The hash, in hexadecimal digits.
@@ -292,8 +291,7 @@ pub fn authenticate(
 /// A key has one spelling, so that it has one hash.
 fn check_shape(text: &str) -> Result<(), AuthError> {
     let digits = text.strip_prefix(PREFIX).ok_or(AuthError::Malformed)?;
-    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    if digits.len() == 2 * RANDOM_BYTES && digits.bytes().all(is_digit) {
+    if digits.len() == 2 * RANDOM_BYTES && is_hex(digits) {
         Ok(())
     } else {
         Err(AuthError::Malformed)
@@ -311,7 +309,15 @@ pub fn key_id(hash: &str) -> &str {
     hash.get(..8).unwrap_or(hash)
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Whether these are digits as [`hex`] writes them: one spelling, so that it has one hash.
+#[must_use]
+pub fn is_hex(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Bytes as hexadecimal digits, in small letters.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a string takes every text");
         text

@@ -106,12 +106,7 @@ impl Processor for Inference {
     type Fact = ModelOutcome;
 
     fn subject(&self, request: &ModelRequest) -> Subject {
-        Subject {
-            request_id: request.id.clone(),
-            entity: request.id.clone(),
-            tenant: request.tenant.clone(),
-            origin: request.origin.clone(),
-        }
+        request.into()
     }
 
     fn admit(&self, request: &ModelRequest) -> Result<Option<i32>, Refusal> {

@@ -7,7 +7,7 @@ use domain::catalogue::{DefinitionKind, DefinitionProposed};
 use domain::request::DEFAULT_TENANT;
 use domain::time::Millis;
 use secrecy::ExposeSecret;
-use service::auth::{KEYS_TENANT, KeyDefinition, NewKey, PREFIX, Scope, key_id};
+use service::auth::{KEYS_TENANT, KeyDefinition, NewKey, PREFIX, Scope, is_hex, key_id};
 use uuid::Uuid;
 
 use super::ConfigFile;
@@ -97,8 +97,7 @@ fn id(text: &str) -> Result<String, String> {
         return Err("this is a key; its id is printed by `stepstream keys list`".into());
     }
     // A few digits more are fine, where the first eight belong to two keys.
-    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    match text.len() >= ID_DIGITS && text.bytes().all(is_digit) {
+    match text.len() >= ID_DIGITS && is_hex(text) {
         true => Ok(text.to_owned()),
         false => Err(format!("an id has {ID_DIGITS} hexadecimal digits, as in 1a2b3c4d")),
     }

@@ -25,15 +25,6 @@ pub(crate) const HUGE: &str = "huge";
 /// How long after its admission a parent's timer is due.
 pub(crate) const TIMER_MS: i64 = 300;
 
-fn subject(request: &ModelRequest) -> Subject {
-    Subject {
-        request_id: request.id.clone(),
-        entity: request.id.clone(),
-        tenant: request.tenant.clone(),
-        origin: request.origin.clone(),
-    }
-}
-
 fn admit(request: &ModelRequest) -> Result<Option<i32>, Refusal> {
     if request.body == INVALID {
         let class = domain::answer::ErrorClass::Invalid;
@@ -127,7 +118,7 @@ impl Processor for Parent {
     type Fact = ModelOutcome;
 
     fn subject(&self, request: &ModelRequest) -> Subject {
-        subject(request)
+        request.into()
     }
 
     fn admit(&self, request: &ModelRequest) -> Result<Option<i32>, Refusal> {
@@ -209,7 +200,7 @@ impl Processor for Child {
     type Fact = ModelOutcome;
 
     fn subject(&self, request: &ModelRequest) -> Subject {
-        subject(request)
+        request.into()
     }
 
     fn admit(&self, request: &ModelRequest) -> Result<Option<i32>, Refusal> {

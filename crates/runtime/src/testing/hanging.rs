@@ -68,8 +68,7 @@ impl Processor for Echo {
     type Fact = Callback;
 
     fn subject(&self, request: &ModelRequest) -> Subject {
-        let ModelRequest { id, tenant, origin, .. } = request.clone();
-        Subject { request_id: id.clone(), entity: id, tenant, origin }
+        request.into()
     }
 
     fn admit(&self, _: &ModelRequest) -> Result<Option<i32>, Refusal> {
