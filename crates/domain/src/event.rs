@@ -49,11 +49,41 @@ pub enum EventType {
     /// Ended because its deadline passed.
     #[serde(rename = "execution.timed_out")]
     TimedOut,
+    /// A step began, or its next attempt.
+    #[serde(rename = "step.started")]
+    StepStarted,
+    /// A step waits, and says for what.
+    #[serde(rename = "step.waiting")]
+    StepWaiting,
+    /// An attempt failed, and another one follows.
+    #[serde(rename = "step.retrying")]
+    StepRetrying,
+    /// A step gave its output.
+    #[serde(rename = "step.succeeded")]
+    StepSucceeded,
+    /// A step failed for good.
+    #[serde(rename = "step.failed")]
+    StepFailed,
+    /// A step was not needed: no way led to it.
+    #[serde(rename = "step.skipped")]
+    StepSkipped,
+    /// A step that had begun was called off.
+    #[serde(rename = "step.cancelled")]
+    StepCancelled,
+    /// A step waits for a person, and says what to fill in.
+    #[serde(rename = "approval.requested")]
+    ApprovalRequested,
+    /// That person answered.
+    #[serde(rename = "approval.given")]
+    ApprovalGiven,
+    /// A signal came that nobody can take.
+    #[serde(rename = "signal.refused")]
+    SignalRefused,
 }
 
 impl EventType {
     /// All of them, in declaration order: the symbols of the Avro enum are these names with `_` for `.`.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 19] = [
         Self::Admitted,
         Self::Queued,
         Self::Started,
@@ -63,6 +93,16 @@ impl EventType {
         Self::Failed,
         Self::Cancelled,
         Self::TimedOut,
+        Self::StepStarted,
+        Self::StepWaiting,
+        Self::StepRetrying,
+        Self::StepSucceeded,
+        Self::StepFailed,
+        Self::StepSkipped,
+        Self::StepCancelled,
+        Self::ApprovalRequested,
+        Self::ApprovalGiven,
+        Self::SignalRefused,
     ];
 
     /// The public name.
@@ -78,6 +118,16 @@ impl EventType {
             Self::Failed => "execution.failed",
             Self::Cancelled => "execution.cancelled",
             Self::TimedOut => "execution.timed_out",
+            Self::StepStarted => "step.started",
+            Self::StepWaiting => "step.waiting",
+            Self::StepRetrying => "step.retrying",
+            Self::StepSucceeded => "step.succeeded",
+            Self::StepFailed => "step.failed",
+            Self::StepSkipped => "step.skipped",
+            Self::StepCancelled => "step.cancelled",
+            Self::ApprovalRequested => "approval.requested",
+            Self::ApprovalGiven => "approval.given",
+            Self::SignalRefused => "signal.refused",
         }
     }
 

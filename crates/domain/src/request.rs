@@ -126,3 +126,190 @@ impl ModelRequest {
         }
     }
 }
+
+/// A start of a workflow (topic `workflow-requests`, key `id`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowStart {
+    /// The execution's id.
+    pub id: String,
+    /// The tenant that pays and sees.
+    pub tenant: String,
+    /// Who asked; `None` for clients.
+    pub origin: Option<Origin>,
+    /// The client's own key for "the same request again".
+    pub idempotency_key: Option<String>,
+    /// Higher goes first where something queues.
+    pub priority: i32,
+    /// It times out then.
+    pub deadline: Option<Millis>,
+    /// Not to be started before this.
+    pub not_before: Option<Millis>,
+    /// Free labels, copied to the execution log and to what the execution asks for.
+    pub labels: BTreeMap<String, String>,
+    /// The workflow's name.
+    pub workflow: String,
+    /// The version to run; `None`: the one that `alias` names, else the standing one.
+    pub version: Option<i32>,
+    /// The alias that names the version; `None`: `stable` where there is one, else the newest version.
+    pub alias: Option<String>,
+    /// The inputs, JSON.
+    pub input: String,
+    /// What the execution can be found by.
+    pub search_attributes: BTreeMap<String, String>,
+}
+
+impl WorkflowStart {
+    /// A start with defaults for all that an upstream may leave out.
+    #[must_use]
+    pub fn new(id: impl Into<String>, workflow: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            tenant: DEFAULT_TENANT.into(),
+            origin: None,
+            idempotency_key: None,
+            priority: 0,
+            deadline: None,
+            not_before: None,
+            labels: BTreeMap::new(),
+            workflow: workflow.into(),
+            version: None,
+            alias: None,
+            input: "{}".into(),
+            search_attributes: BTreeMap::new(),
+        }
+    }
+}
+
+/// How a function gives its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FunctionMode {
+    /// At once, as the answer to the call.
+    #[default]
+    Sync,
+    /// Later, by a callback.
+    Callback,
+}
+
+/// A call of a function (topic `function-requests`, key `id`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionCall {
+    /// The call's id.
+    pub id: String,
+    /// The tenant that pays and sees.
+    pub tenant: String,
+    /// Who asked; `None` for clients.
+    pub origin: Option<Origin>,
+    /// The client's own key for "the same request again".
+    pub idempotency_key: Option<String>,
+    /// Higher goes first where calls queue.
+    pub priority: i32,
+    /// No answer is wanted after this.
+    pub deadline: Option<Millis>,
+    /// Not to be started before this.
+    pub not_before: Option<Millis>,
+    /// Free labels, copied to the execution log.
+    pub labels: BTreeMap<String, String>,
+    /// The function's name.
+    pub function: String,
+    /// Its version; `None`: the newest.
+    pub version: Option<i32>,
+    /// Its arguments, JSON.
+    pub arguments: String,
+    /// How it gives its result.
+    pub mode: FunctionMode,
+}
+
+impl FunctionCall {
+    /// A call with defaults for all that an upstream may leave out.
+    #[must_use]
+    pub fn new(id: impl Into<String>, function: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            tenant: DEFAULT_TENANT.into(),
+            origin: None,
+            idempotency_key: None,
+            priority: 0,
+            deadline: None,
+            not_before: None,
+            labels: BTreeMap::new(),
+            function: function.into(),
+            version: None,
+            arguments: "{}".into(),
+            mode: FunctionMode::Sync,
+        }
+    }
+}
+
+/// What happens to a message that comes while a turn of its session runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBusy {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// It waits for its turn.
+    Enqueue,
+    /// The running turn is broken off.
+    Interrupt,
+}
+
+/// A message to an agent (topic `agent-requests`, key `session`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentMessage {
+    /// The message's id.
+    pub id: String,
+    /// The tenant that pays and sees.
+    pub tenant: String,
+    /// Who asked; `None` for clients.
+    pub origin: Option<Origin>,
+    /// The client's own key for "the same request again".
+    pub idempotency_key: Option<String>,
+    /// Higher goes first where something queues.
+    pub priority: i32,
+    /// No answer is wanted after this.
+    pub deadline: Option<Millis>,
+    /// Not to be started before this.
+    pub not_before: Option<Millis>,
+    /// Free labels, copied to the execution log.
+    pub labels: BTreeMap<String, String>,
+    /// The agent's name.
+    pub agent: String,
+    /// The session that it belongs to.
+    pub session: String,
+    /// Text, or a list of content parts in the OpenAI shape as JSON.
+    pub content: String,
+    /// Media type of `content`.
+    pub content_media_type: String,
+    /// What happens while a turn runs.
+    pub on_busy: OnBusy,
+    /// Whether token deltas go to the `stream` topic.
+    pub stream: bool,
+}
+
+/// The media type of plain text.
+pub const TEXT: &str = "text/plain";
+
+impl AgentMessage {
+    /// A message that begins a session, with defaults for all that an upstream may leave out.
+    #[must_use]
+    pub fn new(id: impl Into<String>, agent: impl Into<String>) -> Self {
+        let id = id.into();
+        Self {
+            session: id.clone(),
+            id,
+            tenant: DEFAULT_TENANT.into(),
+            origin: None,
+            idempotency_key: None,
+            priority: 0,
+            deadline: None,
+            not_before: None,
+            labels: BTreeMap::new(),
+            agent: agent.into(),
+            content: String::new(),
+            content_media_type: TEXT.into(),
+            on_busy: OnBusy::Reject,
+            stream: false,
+        }
+    }
+}

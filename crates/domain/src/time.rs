@@ -32,3 +32,29 @@ impl Millis {
         self.0.saturating_sub(earlier.0).max(0)
     }
 }
+
+/// The point that an RFC 3339 text names, in whatever time zone it says; `None`: it isn't one.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<Millis> {
+    let timestamp: jiff::Timestamp = text.parse().ok()?;
+    Some(Millis(timestamp.as_millisecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc3339_text_is_a_point_in_time() {
+        for (text, ms) in [
+            ("1970-01-01T00:00:01Z", Some(1_000)),
+            ("1970-01-01T01:00:00.250+01:00", Some(250)),
+            ("2030-01-31T09:00:00-05:00", Some(1_896_098_400_000)),
+            ("2030-01-31", None),
+            ("2030-01-31T09:00:00", None),
+            ("tomorrow", None),
+        ] {
+            assert_eq!(parse_rfc3339(text), ms.map(Millis), "{text}");
+        }
+    }
+}

@@ -59,6 +59,7 @@ pub mod definition;
 pub mod fields;
 pub mod mermaid;
 pub mod problem;
+pub mod run;
 pub mod schema;
 pub mod template;
 

@@ -36,15 +36,18 @@ impl Built {
     /// Notes at each node what its expressions read.
     pub(super) fn note_reads(&mut self, draft: &Draft, expressions: &[ExpressionReads]) {
         for (site, reads) in draft.sites.iter().zip(expressions) {
-            let reader = match site.place {
-                Place::Node(node) | Place::Default(node) | Place::LoopCondition(node) => node,
+            let graph = &mut self.graph;
+            let noted = match site.place {
+                Place::Node(node) | Place::Default(node) | Place::LoopCondition(node) => {
+                    &mut graph.nodes[node].reads
+                }
                 Place::Edge { scope, index } => {
                     let edge = &draft.definition.scopes[scope].edges[index];
-                    draft.by_id[&edge.from]
+                    &mut graph.nodes[draft.by_id[&edge.from]].reads
                 }
-                Place::Variable | Place::ConcurrencyKey | Place::Result(_) => continue,
+                Place::Result(scope) => &mut graph.scopes[scope].reads,
+                Place::Variable | Place::ConcurrencyKey => continue,
             };
-            let noted = &mut self.graph.nodes[reader].reads;
             for node in &reads.nodes {
                 if !noted.contains(node) {
                     noted.push(*node);
@@ -340,7 +343,7 @@ impl Builder<'_> {
         }
         self.unreachable(&in_flow, &starts, &rest);
         let owner = self.draft.definition.scopes[scope].owner;
-        self.built.graph.scopes.push(Scope { owner, starts, order });
+        self.built.graph.scopes.push(Scope { owner, starts, order, reads: Vec::new() });
     }
 
     fn unreachable(&mut self, in_flow: &[usize], starts: &[usize], in_cycles: &BTreeSet<usize>) {

@@ -101,4 +101,6 @@ pub struct Scope {
     pub starts: Vec<usize>,
     /// All nodes that edges can reach, each after those before it.
     pub order: Vec<usize>,
+    /// The nodes whose output, error or status its result reads.
+    pub reads: Vec<usize>,
 }
