@@ -13,10 +13,12 @@ use domain::fact::{
 };
 use domain::log_row::ExecutionLogRecord;
 use domain::model_call::{ModelCall, WantedModelCall};
-use domain::request::{ModelRequest, Origin};
+use domain::request::{AgentMessage, FunctionCall, ModelRequest, Origin, WorkflowStart};
 use domain::state::{
     AppliedId, EarlyCommand, Genesis, Position, RecentId, Sender, Sequence, SetTimer, WantedCall,
 };
+use domain::workflow::run::entry::Entry as WorkflowEntry;
+use domain::workflow::run::{Publication, Published};
 
 use crate::command::{Callback, Cancel, Pause, Resume, Signal};
 use crate::wire::{DecodeError, Field, Reader};
@@ -89,6 +91,12 @@ pub const ALL: &[Declared] = &[
     Declared::of::<AppliedId>(),
     Declared::of::<RecentId>(),
     Declared::of::<EarlyCommand>(),
+    Declared::of::<WorkflowStart>(),
+    Declared::of::<FunctionCall>(),
+    Declared::of::<AgentMessage>(),
+    Declared::of::<WorkflowEntry>(),
+    Declared::of::<Publication>(),
+    Declared::of::<Published>(),
 ];
 
 /// The record of that full name.
@@ -103,7 +111,7 @@ pub fn declared(name: &str) -> Option<&'static Declared> {
 macro_rules! fields {
     ($type:ty { $($field:ident $(=> $name:literal)?),* $(,)? }) => {
         #[cfg(test)]
-        impl tests::Fields for $type {
+        impl crate::record::tests::Fields for $type {
             const FIELDS: &'static [&'static str] = &[$(fields!(@name $field $($name)?)),*];
         }
 
@@ -213,6 +221,25 @@ record!(Sequence in "sequence" { generation, number, tenant });
 record!(AppliedId in "applied-id" { receiving, topic, partition, offset });
 record!(RecentId in "recent-id" { since, tenant });
 record!(EarlyCommand in "early-command" { command, since });
+
+record!(WorkflowStart in "workflow-start" {
+    id, tenant, origin, idempotency_key, priority, deadline, not_before, labels, workflow, version,
+    alias, input, search_attributes,
+});
+record!(FunctionCall in "function-call" {
+    id, tenant, origin, idempotency_key, priority, deadline, not_before, labels, function, version,
+    arguments, mode,
+});
+record!(AgentMessage in "agent-message" {
+    id, tenant, origin, idempotency_key, priority, deadline, not_before, labels, agent, session,
+    content, content_media_type, on_busy, stream,
+});
+record!(Publication in "publication" {
+    id, tenant, topic, key, event_type, source, subject, time, data, trace_parent,
+});
+record!(Published in "published" { topic, partition, offset });
+
+mod workflow;
 
 #[cfg(test)]
 mod tests;

@@ -13,12 +13,17 @@ use domain::fact::{
 };
 use domain::log_row::ExecutionLogRecord;
 use domain::model_call::{ModelCall, WantedModelCall};
-use domain::request::{JSON, ModelRequest, Operation, Origin, OriginKind};
+use domain::request::{
+    AgentMessage, FunctionCall, FunctionMode, JSON, ModelRequest, OnBusy, Operation, Origin,
+    OriginKind, WorkflowStart,
+};
 use domain::state::{
     AppliedId, EarlyCommand, Genesis, Position, RecentId, Sender, Sequence, SetTimer, WantedCall,
 };
 use domain::time::Millis;
 use domain::topic::Kind;
+use domain::workflow::run::entry::{Entry, Execution};
+use domain::workflow::run::{Publication, Published};
 
 use crate::command::{Callback, Cancel, Pause, Resume, Signal};
 use crate::ids::{Ids, ReadError};
@@ -95,6 +100,12 @@ pub fn all() -> Vec<Sample> {
         }),
         sample(&RecentId { since: TIME, tenant: Some("acme".into()) }),
         sample(&EarlyCommand { command: vec![0, 0, 0, 0, 15], since: TIME }),
+        sample(&workflow_start()),
+        sample(&function_call()),
+        sample(&agent_message()),
+        sample(&Entry::Execution(Box::new(workflow_execution()))),
+        sample(&publication()),
+        sample(&Published { topic: "notes".into(), partition: 3, offset: 41 }),
     ]
 }
 
@@ -417,4 +428,87 @@ fn usage() -> Usage {
 
 fn cost() -> Cost {
     Cost { micros: 125, currency: "EUR".into() }
+}
+
+/// A full start of a workflow.
+#[must_use]
+pub fn workflow_start() -> WorkflowStart {
+    WorkflowStart {
+        tenant: "acme".into(),
+        origin: Some(origin()),
+        idempotency_key: Some("key-1".into()),
+        priority: 5,
+        deadline: Some(TIME.plus(60_000)),
+        not_before: Some(TIME.plus(1_000)),
+        labels: BTreeMap::from([("team".into(), "search".into())]),
+        version: Some(4),
+        alias: Some("stable".into()),
+        input: r#"{"text":"hi"}"#.into(),
+        search_attributes: BTreeMap::from([("customer".into(), "c-7".into())]),
+        ..WorkflowStart::new(EXECUTION, "summarise")
+    }
+}
+
+fn function_call() -> FunctionCall {
+    FunctionCall {
+        tenant: "acme".into(),
+        origin: Some(origin()),
+        idempotency_key: Some("key-1".into()),
+        priority: 5,
+        deadline: Some(TIME.plus(60_000)),
+        not_before: Some(TIME.plus(1_000)),
+        labels: BTreeMap::from([("team".into(), "search".into())]),
+        version: Some(4),
+        arguments: r#"{"city":"Berlin"}"#.into(),
+        mode: FunctionMode::Callback,
+        ..FunctionCall::new(EXECUTION, "weather")
+    }
+}
+
+fn agent_message() -> AgentMessage {
+    AgentMessage {
+        tenant: "acme".into(),
+        origin: Some(origin()),
+        idempotency_key: Some("key-1".into()),
+        priority: 5,
+        deadline: Some(TIME.plus(60_000)),
+        not_before: Some(TIME.plus(1_000)),
+        labels: BTreeMap::from([("team".into(), "search".into())]),
+        session: "session-1".into(),
+        content: "hi".into(),
+        on_busy: OnBusy::Enqueue,
+        stream: true,
+        ..AgentMessage::new(EXECUTION, "helper")
+    }
+}
+
+fn workflow_execution() -> Execution {
+    Execution {
+        tenant: "acme".into(),
+        origin: Some(origin()),
+        workflow: "summarise".into(),
+        version: 4,
+        labels: BTreeMap::from([("team".into(), "search".into())]),
+        search_attributes: BTreeMap::from([("customer".into(), "c-7".into())]),
+        priority: 5,
+        admitted: TIME,
+        deadline: Some(TIME.plus(60_000)),
+        trace_parent: Some(TRACE_PARENT.into()),
+        log_content: true,
+    }
+}
+
+fn publication() -> Publication {
+    Publication {
+        id: EXECUTION.into(),
+        tenant: "acme".into(),
+        topic: "notes".into(),
+        key: Some("c-7".into()),
+        event_type: "com.example.note".into(),
+        source: "/workflows/summarise/tell".into(),
+        subject: Some("c-7".into()),
+        time: TIME,
+        data: r#"{"text":"hi"}"#.into(),
+        trace_parent: Some(TRACE_PARENT.into()),
+    }
 }

@@ -8,11 +8,13 @@ use domain::fact::{
 };
 use domain::log_row::ExecutionLogRecord;
 use domain::model_call::{ModelCall, WantedModelCall};
-use domain::request::ModelRequest;
+use domain::request::{AgentMessage, FunctionCall, ModelRequest, WorkflowStart};
 use domain::state::{
     AppliedId, EarlyCommand, Genesis, Position, RecentId, Sequence, SetTimer, WantedCall,
 };
 use domain::topic::{Kind, Topic};
+use domain::workflow::run::entry::Entry;
+use domain::workflow::run::{Publication, Published};
 
 use crate::command::{Callback, Cancel, Pause, Resume, Signal};
 use crate::record::{Declared, Record, declared};
@@ -65,16 +67,19 @@ const STATE: &[&str] = &[
     EarlyCommand::NAME,
 ];
 
-/// Every topic that has records, each once. The feeds of functions, workflows and agents have none yet.
+/// Every topic, each once.
 pub const SUBJECTS: &[Subjects] = &[
     of(Topic::Feed(Kind::Model), &[&[ModelRequest::NAME]]),
+    of(Topic::Feed(Kind::Function), &[&[FunctionCall::NAME]]),
+    of(Topic::Feed(Kind::Workflow), &[&[WorkflowStart::NAME]]),
+    of(Topic::Feed(Kind::Agent), &[&[AgentMessage::NAME]]),
     of(Topic::Log(Kind::Model), &[LOG, &[ModelOutcome::NAME]]),
     of(Topic::Log(Kind::Function), &[LOG]),
-    of(Topic::Log(Kind::Workflow), &[LOG]),
+    of(Topic::Log(Kind::Workflow), &[LOG, &[Published::NAME]]),
     of(Topic::Log(Kind::Agent), &[LOG]),
     of(Topic::State(Kind::Model), &[STATE, &[ModelCall::NAME, WantedModelCall::NAME]]),
     of(Topic::State(Kind::Function), &[STATE]),
-    of(Topic::State(Kind::Workflow), &[STATE]),
+    of(Topic::State(Kind::Workflow), &[STATE, &[Entry::NAME, Publication::NAME]]),
     of(Topic::State(Kind::Agent), &[STATE]),
     of(Topic::Results, &[&[ExecutionEvent::NAME]]),
     of(Topic::Stream, &[&[Chunk::NAME]]),

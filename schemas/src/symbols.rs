@@ -8,7 +8,7 @@
 use domain::answer::{ErrorClass, Terminal};
 use domain::catalogue::DefinitionKind;
 use domain::event::{ChunkKind, EventType};
-use domain::request::{Operation, OriginKind};
+use domain::request::{FunctionMode, OnBusy, Operation, OriginKind};
 use domain::topic::Kind;
 
 use crate::wire::{DecodeError, Field, Problem, Reader, write_long};
@@ -53,6 +53,8 @@ fn write_symbol(place: i64, first: First, out: &mut Vec<u8>) {
 const ORIGIN_KINDS: [OriginKind; 3] = [OriginKind::Client, OriginKind::Workflow, OriginKind::Agent];
 const OPERATIONS: [Operation; 4] =
     [Operation::Chat, Operation::TextCompletion, Operation::Embeddings, Operation::Rerank];
+const FUNCTION_MODES: [FunctionMode; 2] = [FunctionMode::Sync, FunctionMode::Callback];
+const ON_BUSY: [OnBusy; 3] = [OnBusy::Reject, OnBusy::Enqueue, OnBusy::Interrupt];
 const CHUNK_KINDS: [ChunkKind; 5] = [
     ChunkKind::Text,
     ChunkKind::Reasoning,
@@ -90,6 +92,26 @@ impl Field for Operation {
 
     fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         read_symbol(input, "Operation", &OPERATIONS, First::Unknown)
+    }
+}
+
+impl Field for FunctionMode {
+    fn write(&self, out: &mut Vec<u8>) {
+        write_symbol(*self as i64, First::Unknown, out);
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        read_symbol(input, "FunctionMode", &FUNCTION_MODES, First::Unknown)
+    }
+}
+
+impl Field for OnBusy {
+    fn write(&self, out: &mut Vec<u8>) {
+        write_symbol(*self as i64, First::Unknown, out);
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        read_symbol(input, "OnBusy", &ON_BUSY, First::Unknown)
     }
 }
 

@@ -6,8 +6,13 @@ use std::collections::HashMap;
 use domain::answer::{ErrorClass, Terminal};
 use domain::catalogue::DefinitionKind;
 use domain::event::{ChunkKind, EventType};
-use domain::request::{Operation, OriginKind};
+use domain::request::{FunctionMode, OnBusy, Operation, OriginKind};
 use domain::topic::Kind;
+use domain::workflow::run::entry::{
+    Asked as WorkflowAsked, Execution as WorkflowExecution, Frame as WorkflowFrame,
+    Items as WorkflowItems, Line as WorkflowLine, Parent as WorkflowParent, PendingEnding,
+    Progress as WorkflowProgress, Step as WorkflowStep, Task as WorkflowTask,
+};
 use serde_json::Value;
 
 use super::*;
@@ -50,6 +55,9 @@ fn codecs_list_the_fields_of_their_schemas_in_order() {
         ExecutionLogRecord DefinitionProposed DeadLetter Admitted Rejected Finished Failed TimerFired
         TakenOver Skipped Answer Cancel Pause Resume Signal Callback ModelOutcome ModelCall
         WantedModelCall Position Genesis WantedCall SetTimer Sequence AppliedId RecentId EarlyCommand
+        WorkflowStart FunctionCall AgentMessage Publication Published WorkflowEntry WorkflowExecution
+        WorkflowProgress PendingEnding WorkflowFrame WorkflowParent WorkflowStep WorkflowAsked
+        WorkflowItems WorkflowTask WorkflowLine
     );
     let types = named_types();
     for (name, fields) in listed {
@@ -107,6 +115,14 @@ fn symbols_are_the_names_of_the_values_in_order() {
         (OriginKind::Agent, "agent"),
     ] {
         assert_eq!(symbols("OriginKind")[index(&kind)], name);
+    }
+    for (mode, name) in [(FunctionMode::Sync, "sync"), (FunctionMode::Callback, "callback")] {
+        assert_eq!(symbols("FunctionMode")[index(&mode)], name);
+    }
+    for (way, name) in
+        [(OnBusy::Reject, "reject"), (OnBusy::Enqueue, "enqueue"), (OnBusy::Interrupt, "interrupt")]
+    {
+        assert_eq!(symbols("OnBusy")[index(&way)], name);
     }
     for (kind, name) in [
         (ChunkKind::Text, "text"),

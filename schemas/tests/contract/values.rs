@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
-use apache_avro::schema::Name;
+use apache_avro::schema::{Name, RecordSchema};
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use proptest::prelude::*;
@@ -59,6 +59,7 @@ fn strategy(schema: &Schema, names: &HashMap<Name, Schema>) -> BoxedStrategy<Val
                 .prop_map(|entries| Value::Map(entries.into_iter().collect()))
                 .boxed()
         }
+        Schema::Record(record) if record.name.name() == "WorkflowEntry" => one_of(record, names),
         Schema::Record(record) => {
             let fields: Vec<_> = record
                 .fields
@@ -73,6 +74,28 @@ fn strategy(schema: &Schema, names: &HashMap<Name, Schema>) -> BoxedStrategy<Val
         Schema::Ref { name } => strategy(&names[name], names),
         other => panic!("the contract has no {other:?}"),
     }
+}
+
+/// A record of which exactly one field is set.
+fn one_of(record: &RecordSchema, names: &HashMap<Name, Schema>) -> BoxedStrategy<Value> {
+    let null = || Value::Union(0, Box::new(Value::Null));
+    let choices = record.fields.iter().enumerate().map(|(set, field)| {
+        let Schema::Union(union) = &field.schema else { panic!("{} isn't optional", field.name) };
+        let fields: Vec<String> = record.fields.iter().map(|field| field.name.clone()).collect();
+        strategy(&union.variants()[1], names)
+            .prop_map(move |value| {
+                let fields = fields.iter().enumerate().map(|(place, name)| {
+                    let value = match place == set {
+                        true => Value::Union(1, Box::new(value.clone())),
+                        false => null(),
+                    };
+                    (name.clone(), value)
+                });
+                Value::Record(fields.collect())
+            })
+            .boxed()
+    });
+    prop::strategy::Union::new(choices).boxed()
 }
 
 fn collect(schema: &Schema, names: &mut HashMap<Name, Schema>) {

@@ -220,6 +220,17 @@ pub struct Publication {
     pub trace_parent: Option<String>,
 }
 
+/// A [`Publication`] stands in its topic: the fact that the call ends with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+}
+
 /// How an execution ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ending {

@@ -1,0 +1,117 @@
+//! The entries of a workflow execution: one record, of which exactly one field is set.
+
+use domain::workflow::run::document::Document;
+use domain::workflow::run::entry::{
+    Asked, Entry, Execution, Frame, Items, Line, Parent, PendingEnding, Progress, Step, Task,
+};
+
+use super::{Field, Reader, Record};
+use crate::wire::{DecodeError, Problem, write_long};
+
+fields!(Execution {
+    tenant,
+    origin,
+    workflow,
+    version,
+    labels,
+    search_attributes,
+    priority,
+    admitted,
+    deadline,
+    trace_parent,
+    log_content,
+});
+fields!(Progress { started, paused, ending, waiting, undo, undoing, usage, costs });
+fields!(PendingEnding { failure, timed_out, reason });
+fields!(Frame { scope, parent, nodes, edges, undecided, undoable, over });
+fields!(Parent { frame, node, index });
+fields!(Step { frame, node, attempt, started, asked, until, signal, items, iteration });
+fields!(Asked { kind, id });
+fields!(Items { total, next, active });
+fields!(Task { frame, node, body });
+fields!(Line { first, next });
+
+/// As its text; what was written by a checkpoint is JSON.
+impl Field for Document {
+    fn write(&self, out: &mut Vec<u8>) {
+        crate::wire::write_bytes(self.text().as_bytes(), out);
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        String::read(input).map(Self::trusted)
+    }
+}
+
+/// The names of the fields, in the order of the schema.
+const FIELDS: [&str; 9] =
+    ["execution", "progress", "frame", "step", "value", "failure", "pieces", "task", "line"];
+
+#[cfg(test)]
+impl super::tests::Fields for Entry {
+    const FIELDS: &'static [&'static str] = &FIELDS;
+}
+
+impl Field for Entry {
+    fn write(&self, out: &mut Vec<u8>) {
+        let place = match self {
+            Self::Execution(_) => 0,
+            Self::Progress(_) => 1,
+            Self::Frame(_) => 2,
+            Self::Step(_) => 3,
+            Self::Value(_) => 4,
+            Self::Failure(_) => 5,
+            Self::Pieces(_) => 6,
+            Self::Task(_) => 7,
+            Self::Line(_) => 8,
+        };
+        for _ in 0..place {
+            write_long(0, out);
+        }
+        write_long(1, out);
+        match self {
+            Self::Execution(it) => it.write(out),
+            Self::Progress(it) => it.write(out),
+            Self::Frame(it) => it.write(out),
+            Self::Step(it) => it.write(out),
+            Self::Value(it) => it.write(out),
+            Self::Failure(it) => it.write(out),
+            Self::Pieces(it) => it.write(out),
+            Self::Task(it) => it.write(out),
+            Self::Line(it) => it.write(out),
+        }
+        for _ in place + 1..FIELDS.len() {
+            write_long(0, out);
+        }
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut found = None;
+        for (place, name) in FIELDS.iter().enumerate() {
+            let within = |error: DecodeError| error.within(name);
+            if input.branch(2).map_err(|problem| within(problem.into()))? == 0 {
+                continue;
+            }
+            let entry = match place {
+                0 => Field::read(input).map(|it| Self::Execution(Box::new(it))),
+                1 => Field::read(input).map(Self::Progress),
+                2 => Field::read(input).map(Self::Frame),
+                3 => Field::read(input).map(|it| Self::Step(Box::new(it))),
+                4 => Field::read(input).map(Self::Value),
+                5 => Field::read(input).map(|it| Self::Failure(Box::new(it))),
+                6 => Field::read(input).map(Self::Pieces),
+                7 => Field::read(input).map(Self::Task),
+                _ => Field::read(input).map(Self::Line),
+            };
+            let entry = entry.map_err(within)?;
+            if found.replace(entry).is_some() {
+                return Err(within(Problem::Unresolvable.into()));
+            }
+        }
+        found.ok_or_else(|| Problem::Unresolvable.into())
+    }
+}
+
+impl Record for Entry {
+    const NAME: &'static str = "io.stepstream.v1.WorkflowEntry";
+    const SCHEMA: &'static str = include_str!("../../workflow-entry.avsc");
+}
