@@ -106,7 +106,8 @@ fn pass_on(answer: Answer, context: &mut Context<'_, Relay>) -> Result<(), StepE
     if hops <= 1 {
         return tell(context, EventType::Started, text);
     }
-    let id = Id::at_front(&text).ok_or_else(|| StepError("an answer without an id".into()))?;
+    let id =
+        Id::at_front(&text).ok_or_else(|| StepError::Broken("an answer without an id".into()))?;
     context.answer(answer_to(id, hops - 1, text), None)
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use domain::answer::{Answer, Cost, Failure, Usage};
 use domain::claim::ClaimCheck;
 use domain::event::{EventType, ExecutionEvent};
-use domain::fact::Fact;
+use domain::fact::{Command, Fact, Order};
 use domain::log_row::ExecutionLogRecord;
 use domain::request::{Origin, OriginKind};
 use domain::state::Sequence;
@@ -149,7 +149,10 @@ impl<P: Processor> Context<'_, P> {
     pub fn event(&mut self, event_type: EventType, body: EventBody) -> Result<(), StepError> {
         let Some(Stored::Sequence(sequence)) = self.overlay.get(self.entity, Part::Sequence, ONLY)
         else {
-            return Err(StepError(format!("no entity {} to tell {event_type:?} of", self.entity)));
+            return Err(StepError::Broken(format!(
+                "no entity {} to tell {event_type:?} of",
+                self.entity
+            )));
         };
         let sequence = Sequence {
             generation: self.frame.generation,
@@ -232,7 +235,7 @@ impl<P: Processor> Context<'_, P> {
             .frame
             .ids
             .frame_fact(&Fact::Answer(answer))
-            .map_err(|error| StepError(error.to_string()))?;
+            .map_err(|error| StepError::Broken(error.to_string()))?;
         self.overlay.changes().outputs.push(Output {
             topic: log,
             id,
@@ -260,6 +263,33 @@ impl<P: Processor> Context<'_, P> {
         let tenant = Some(self.tenant().to_owned());
         let (id, key, trace) = (id.to_owned(), id.to_owned(), (trace_parent, None));
         self.output(Topic::Feed(kind), id, key, tenant, trace, request)
+    }
+
+    /// Tells an entity of another processor, or of this one, what to do: straight into its log.
+    ///
+    /// # Errors
+    /// When the schema is not registered.
+    pub fn command(&mut self, kind: Kind, entity: &str, order: Order) -> Result<(), StepError> {
+        let nth = self.overlay.changes().outputs.len();
+        let tenant = self.tenant().to_owned();
+        // One fold puts out one record at this place: the same for whoever folds it again.
+        let id = format!("{}/command/{}/{nth}", self.entity, self.frame.place.offset);
+        let command = Command { id: id.clone(), tenant: tenant.clone(), order };
+        let fact = Fact::Command(command);
+        let record = schemas::fact::name(&fact);
+        let value = self.frame.ids.frame_fact(&fact);
+        let value = value.map_err(|error| StepError::Broken(error.to_string()))?;
+        self.overlay.changes().outputs.push(Output {
+            topic: Topic::Log(kind),
+            id,
+            key: entity.to_owned(),
+            record,
+            tenant: Some(tenant),
+            trace_parent: None,
+            below: None,
+            value,
+        });
+        Ok(())
     }
 
     /// Adds a row to the execution log. Ids, cause, time and source are filled in here.
@@ -294,7 +324,8 @@ impl<P: Processor> Context<'_, P> {
         (trace_parent, below): (Option<String>, Option<SpanId>),
         record: &R,
     ) -> Result<(), StepError> {
-        let value = self.frame.ids.frame(record).map_err(|error| StepError(error.to_string()))?;
+        let value =
+            self.frame.ids.frame(record).map_err(|error| StepError::Broken(error.to_string()))?;
         let record = R::NAME;
         self.overlay.changes().outputs.push(Output {
             topic,

@@ -47,7 +47,8 @@ pub trait Processor: Send + Sync + Sized + 'static {
     /// two owners, or one owner twice, put out the same.
     ///
     /// # Errors
-    /// An error here, or a panic, fails the entity after a few tries; the partition goes on.
+    /// [`StepError::Broken`], or a panic, fails the entity after a few tries; the partition goes on.
+    /// [`StepError::NotYet`] holds the partition until the step can be made.
     fn step(&self, event: Event<Self>, context: &mut Context<'_, Self>) -> Result<(), StepError>;
 
     /// Ends the entity because folding failed for good or an output was too large. Pure as `step`.
@@ -200,10 +201,17 @@ pub struct Running {
     pub fence: i64,
 }
 
-/// A step that can't be made; data of the entity may be damaged.
+/// Why a step can't be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct StepError(pub String);
+pub enum StepError {
+    /// It never can; data of the entity may be damaged.
+    #[error("{0}")]
+    Broken(String),
+    /// Not before something is here that is on its way, such as the definition that the entity is pinned
+    /// to. The fold waits for it: whoever admitted the entity had it.
+    #[error("{0}")]
+    NotYet(String),
+}
 
 /// The call of a processor that makes none. There is no value of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -142,6 +142,13 @@ pub enum Alarm {
         /// Why.
         reason: String,
     },
+    /// Folding waits at this log offset for something that should have come long ago.
+    DefinitionLate {
+        /// The offset.
+        offset: i64,
+        /// What it waits for.
+        what: String,
+    },
     /// Sends have not been acknowledged for this many milliseconds.
     SendsStuck(i64),
     /// Reading can't go on; the partition stands still.

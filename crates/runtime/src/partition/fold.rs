@@ -30,11 +30,16 @@ pub(crate) enum FoldError {
     UnknownSchema(u32),
     /// The step failed.
     Step(String),
+    /// The step needs something that isn't here yet.
+    NotYet(String),
 }
 
 impl From<StepError> for FoldError {
-    fn from(StepError(reason): StepError) -> Self {
-        Self::Step(reason)
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::Broken(reason) => Self::Step(reason),
+            StepError::NotYet(what) => Self::NotYet(what),
+        }
     }
 }
 

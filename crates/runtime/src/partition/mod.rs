@@ -179,6 +179,13 @@ struct Announced {
     sent_at: i64,
 }
 
+/// Since when a record waits for a definition, and whether that was an alarm already.
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    since: i64,
+    rang: bool,
+}
+
 /// The machine of one partition.
 pub struct Partition<P: Processor> {
     processor: Arc<P>,
@@ -210,6 +217,8 @@ pub struct Partition<P: Processor> {
     log_paused: bool,
     log_epoch: u64,
     missing_schema: Option<u32>,
+    /// The record at the front waits for a definition.
+    missing_definition: Option<Missing>,
     admission: Admission,
     outbox: Outbox,
     /// Outputs in the outbox that are to be told of when they stand, by their place in it.
@@ -322,6 +331,7 @@ impl<P: Processor> Partition<P> {
             log_paused: false,
             log_epoch: 0,
             missing_schema: None,
+            missing_definition: None,
             admission: Admission::default(),
             outbox: Outbox::default(),
             announced: BTreeMap::new(),
@@ -416,6 +426,9 @@ impl<P: Processor> Partition<P> {
             if raw.offset >= self.log_next {
                 self.fold_one(now, raw);
             }
+            if self.missing_definition.is_some() {
+                break;
+            }
         }
         if !self.log_paused && self.held.len() > HELD_RECORDS {
             self.log_paused = true;
@@ -438,6 +451,7 @@ impl<P: Processor> Partition<P> {
     }
 
     fn fold_one(&mut self, now: i64, raw: Raw) {
+        let missing = self.missing_definition.take();
         let time = self.state_time.max(raw.time);
         let fact = self.ids.read_fact(&raw.value);
         match &fact {
@@ -476,7 +490,20 @@ impl<P: Processor> Partition<P> {
             }
             Err(FoldError::UnknownSchema(id)) => self.wait_for_schema(raw, id),
             Err(FoldError::Step(reason)) => self.become_stuck(now, raw, reason),
+            Err(FoldError::NotYet(what)) => self.hold_for_definition(now, raw, what, missing),
         }
+    }
+
+    /// Holds a record until the next input, when it is tried again.
+    fn hold_for_definition(&mut self, now: i64, raw: Raw, what: String, missing: Option<Missing>) {
+        let mut missing = missing.unwrap_or(Missing { since: now, rang: false });
+        if !missing.rang && now - missing.since >= self.options.watchdog_ms {
+            missing.rang = true;
+            let offset = raw.offset;
+            self.effects.push_back(Effect::Alarm(Alarm::DefinitionLate { offset, what }));
+        }
+        self.missing_definition = Some(missing);
+        self.held.push_front(raw);
     }
 
     fn wait_for_schema(&mut self, raw: Raw, id: u32) {
@@ -689,7 +716,9 @@ impl<P: Processor> Folding<'_, P> {
             let fact = fact.take().unwrap_or_else(|| self.ids.read_fact(&raw.value));
             match self.caught(raw, fact, Mode::Step) {
                 Ok(changes) => return Ok(changes),
-                Err(error @ FoldError::UnknownSchema(_)) => return Err(error),
+                Err(error @ (FoldError::UnknownSchema(_) | FoldError::NotYet(_))) => {
+                    return Err(error);
+                }
                 Err(error) => last = error,
             }
         }

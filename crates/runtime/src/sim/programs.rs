@@ -129,7 +129,7 @@ impl Processor for Parent {
         match event {
             Event::Admitted { request, .. } => {
                 match request.body.as_str() {
-                    POISON => return Err(StepError("says so itself".into())),
+                    POISON => return Err(StepError::Broken("says so itself".into())),
                     PANIC => panic!("says so itself"),
                     _ => {}
                 }

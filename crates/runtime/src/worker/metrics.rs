@@ -26,8 +26,9 @@ const WANTED: &str = "stepstream_calls_wanted";
 const OLDEST: &str = "stepstream_oldest_unfinished_seconds";
 
 /// Why an alarm is raised.
-const REASONS: [&str; 7] = [
+const REASONS: [&str; 8] = [
     "damaged_state",
+    "definition_late",
     "producer_replaced",
     "restored",
     "sends_stuck",

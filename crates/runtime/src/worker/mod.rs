@@ -700,6 +700,16 @@ impl<P: Processor> Loop<P> {
                     "a log record can't be read; it is a dead letter now"
                 );
             }
+            Alarm::DefinitionLate { offset, what } => {
+                self.meters.alarm("definition_late");
+                tracing::error!(
+                    kind,
+                    partition,
+                    offset,
+                    what,
+                    "folding waits for a definition; is the topic of definitions read?"
+                );
+            }
             Alarm::SendsStuck(ms) => {
                 self.meters.alarm("sends_stuck");
                 tracing::error!(
