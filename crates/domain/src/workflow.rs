@@ -56,10 +56,12 @@
 
 pub mod compile;
 pub mod definition;
+pub mod diff;
 pub mod fields;
 pub mod mermaid;
 pub mod problem;
 pub mod schema;
+pub mod stored;
 pub mod template;
 
 mod duration;
