@@ -1,11 +1,29 @@
 //! The definitions, folded from their log: a proposal names the version it expects to replace, and the
 //! first one in the log wins. Every process folds the same catalogue; nobody coordinates.
+//!
+//! A workflow's aliases stand in the same log ([`alias`]), and are nowhere taken for workflows.
+
+pub mod alias;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::Millis;
+
+/// The alias that says which version of a workflow runs where nobody names one.
+pub const STABLE: &str = "stable";
+
+/// Which version of a definition is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which<'a> {
+    /// The one that runs where nobody names one: that of the alias [`STABLE`], else the newest.
+    Standing,
+    /// This one.
+    Version(i32),
+    /// The one that has this alias.
+    Alias(&'a str),
+}
 
 /// What a definition defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -130,13 +148,76 @@ impl Catalogue {
         self.history(kind, tenant, name).iter().find(|version| version.number == number)
     }
 
+    /// The version that is meant, if it can be used.
+    ///
+    /// Of a deleted definition only [`Which::Version`] still finds one: what was begun with it goes on, and
+    /// nothing new begins, whatever aliases outlived it. An alias that leads nowhere finds nothing, since to
+    /// run something else than what was chosen would be worse.
+    #[must_use]
+    pub fn resolve(
+        &self,
+        kind: DefinitionKind,
+        tenant: &str,
+        name: &str,
+        which: Which<'_>,
+    ) -> Option<&Version> {
+        if alias::is_alias(kind, name) {
+            return None;
+        }
+        let number = match which {
+            Which::Version(number) => number,
+            Which::Standing => match self.alias(kind, tenant, name, STABLE) {
+                Some(alias) => {
+                    self.newest(kind, tenant, name)?;
+                    alias::version_of(alias)?
+                }
+                None => return self.newest(kind, tenant, name),
+            },
+            Which::Alias(which) => {
+                self.newest(kind, tenant, name)?;
+                alias::version_of(self.alias(kind, tenant, name, which)?)?
+            }
+        };
+        self.version(kind, tenant, name, number).filter(|version| version.body.is_some())
+    }
+
+    /// A workflow's aliases by name: the alias, the version that it stands for, and the alias's own version.
+    pub fn aliases(&self, tenant: &str, name: &str) -> impl Iterator<Item = (&str, i32, &Version)> {
+        let kind = DefinitionKind::Workflow;
+        let (tenant, prefix) = (tenant.to_owned(), alias::full_name(name, ""));
+        self.versions
+            .range((kind, tenant.clone(), prefix.clone())..)
+            .map_while(move |((k, t, full), versions)| {
+                let alias = full.strip_prefix(&prefix).filter(|_| *k == kind && *t == tenant)?;
+                Some((alias, versions))
+            })
+            .filter_map(|(alias, versions)| {
+                let version = versions.last()?;
+                Some((alias, alias::version_of(version)?, version))
+            })
+    }
+
+    /// The newest version of an alias that isn't deleted.
+    fn alias(
+        &self,
+        kind: DefinitionKind,
+        tenant: &str,
+        name: &str,
+        alias: &str,
+    ) -> Option<&Version> {
+        match kind {
+            DefinitionKind::Workflow => self.newest(kind, tenant, &alias::full_name(name, alias)),
+            _ => None,
+        }
+    }
+
     /// Every version, oldest first.
     #[must_use]
     pub fn history(&self, kind: DefinitionKind, tenant: &str, name: &str) -> &[Version] {
         self.versions.get(&(kind, tenant.to_owned(), name.to_owned())).map_or(&[], Vec::as_slice)
     }
 
-    /// The newest versions of one kind that a tenant has, by name.
+    /// The newest versions of one kind that a tenant has, by name. Aliases are none.
     pub fn names<'a>(
         &'a self,
         kind: DefinitionKind,
@@ -145,61 +226,25 @@ impl Catalogue {
         self.versions
             .range((kind, tenant.to_owned(), String::new())..)
             .take_while(move |((k, t, _), _)| *k == kind && t == tenant)
+            .filter(move |((_, _, name), _)| !alias::is_alias(kind, name))
             .filter_map(|((_, _, name), versions)| {
                 versions.last().filter(|v| v.body.is_some()).map(|v| (name.as_str(), v))
             })
     }
 
-    /// The newest versions of one kind, of every tenant: `(tenant, name, version)`.
+    /// The newest versions of one kind, of every tenant: `(tenant, name, version)`. Aliases are none.
     pub fn every(&self, kind: DefinitionKind) -> impl Iterator<Item = (&str, &str, &Version)> {
-        self.versions.iter().filter(move |((k, _, _), _)| *k == kind).filter_map(
-            |((_, tenant, name), versions)| {
+        self.versions
+            .iter()
+            .filter(move |((k, _, name), _)| *k == kind && !alias::is_alias(kind, name))
+            .filter_map(|((_, tenant, name), versions)| {
                 versions
                     .last()
                     .filter(|v| v.body.is_some())
                     .map(|v| (tenant.as_str(), name.as_str(), v))
-            },
-        )
+            })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn proposal(expects: i32, body: Option<&str>) -> DefinitionProposed {
-        DefinitionProposed {
-            id: format!("p{expects}"),
-            kind: DefinitionKind::Model,
-            tenant: "default".into(),
-            name: "fast".into(),
-            expects,
-            body: body.map(str::to_owned),
-            proposed_by: "test".into(),
-            time: Millis(0),
-        }
-    }
-
-    #[test]
-    fn first_proposal_in_the_log_wins() {
-        let mut catalogue = Catalogue::default();
-        assert_eq!(catalogue.apply(proposal(0, Some("a"))), Outcome::Accepted(1));
-        assert_eq!(catalogue.apply(proposal(0, Some("b"))), Outcome::Conflict(1));
-        assert_eq!(catalogue.apply(proposal(1, Some("c"))), Outcome::Accepted(2));
-        let body = |v: Option<&Version>| v.and_then(|v| v.body.clone());
-        let kind = DefinitionKind::Model;
-        assert_eq!(body(catalogue.newest(kind, "default", "fast")).as_deref(), Some("c"));
-        assert_eq!(body(catalogue.version(kind, "default", "fast", 1)).as_deref(), Some("a"));
-    }
-
-    #[test]
-    fn deleted_definition_keeps_its_versions() {
-        let mut catalogue = Catalogue::default();
-        catalogue.apply(proposal(0, Some("a")));
-        catalogue.apply(proposal(1, None));
-        let kind = DefinitionKind::Model;
-        assert!(catalogue.newest(kind, "default", "fast").is_none());
-        assert!(catalogue.version(kind, "default", "fast", 1).is_some());
-        assert_eq!(catalogue.apply(proposal(2, Some("b"))), Outcome::Accepted(3));
-    }
-}
+mod tests;

@@ -56,11 +56,13 @@
 
 pub mod compile;
 pub mod definition;
+pub mod diff;
 pub mod fields;
 pub mod mermaid;
 pub mod problem;
 pub mod run;
 pub mod schema;
+pub mod stored;
 pub mod template;
 
 mod duration;

@@ -18,6 +18,17 @@ pub const API_VERSION: &str = "stepstream/v1";
 /// What `kind` must be.
 pub const KIND: &str = "Workflow";
 
+/// The longest name of a workflow, or of an alias.
+pub const MAX_NAME_BYTES: usize = 128;
+
+/// Whether a workflow or an alias may be called so: letters, digits, `-`, `_` and `.`, as it is part of
+/// addresses.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && name.chars().all(allowed)
+}
+
 /// The index of the scope that everything is in.
 pub const TOP: usize = 0;
 

@@ -12,8 +12,8 @@ use minijinja::Environment;
 use serde_json::Value;
 
 use super::definition::{
-    API_VERSION, Concurrency, Definition, Edge, KIND, Kind, Node, Policy, Retry, Scope, TOP,
-    Variable,
+    self, API_VERSION, Concurrency, Definition, Edge, KIND, Kind, MAX_NAME_BYTES, Node, Policy,
+    Retry, Scope, TOP, Variable,
 };
 use super::expression::Analysis;
 use super::fields;
@@ -29,9 +29,6 @@ const MAX_NODES: usize = 2_000;
 const MAX_EDGES: usize = 20_000;
 /// Bodies within bodies within bodies are hard to follow from here on.
 const MAX_DEPTH: usize = 8;
-/// The longest name of a workflow.
-const MAX_NAME: usize = 128;
-
 /// What was read.
 pub(super) struct Draft {
     /// With something harmless in place of what is broken.
@@ -170,10 +167,9 @@ impl Reader<'_> {
         metadata: Object<'_>,
     ) -> (String, Option<String>, BTreeMap<String, String>) {
         let name = metadata.text("name", self.problems).unwrap_or_default();
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.len() > MAX_NAME || !name.chars().all(allowed) {
+        if !name.is_empty() && !definition::is_name(&name) {
             let message = format!(
-                "{name:?} is no name of a workflow: write at most {MAX_NAME} letters, digits, -, _ \
+                "{name:?} is no name of a workflow: write at most {MAX_NAME_BYTES} letters, digits, -, _ \
                  and ., as it is part of addresses"
             );
             self.problems.error(&metadata.at.field("name"), message);
