@@ -72,7 +72,7 @@ impl EventFilter {
     #[must_use]
     pub fn takes(&self, event: &ExecutionEvent) -> bool {
         self.kind.is_none_or(|kind| kind == event.kind)
-            && self.status.is_none_or(|status| status == Status::after(event.event_type))
+            && self.status.is_none_or(|status| Status::after(event.event_type) == Some(status))
             && self.event_type.is_none_or(|wanted| wanted == event.event_type)
     }
 }

@@ -131,6 +131,15 @@ impl EventType {
         }
     }
 
+    /// Whether it is how a step ended.
+    #[must_use]
+    pub fn ends_step(self) -> bool {
+        matches!(
+            self,
+            Self::StepSucceeded | Self::StepFailed | Self::StepSkipped | Self::StepCancelled
+        )
+    }
+
     /// Whether nothing comes after it.
     #[must_use]
     pub fn is_terminal(self) -> bool {

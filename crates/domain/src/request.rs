@@ -1,6 +1,8 @@
 //! What upstream systems ask for. Only `id`, `model` and `body` are required of an upstream; all else
 //! has a default in the schema.
 
+pub mod check;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

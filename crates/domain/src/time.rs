@@ -40,6 +40,13 @@ pub fn parse_rfc3339(text: &str) -> Option<Millis> {
     Some(Millis(timestamp.as_millisecond()))
 }
 
+/// The point as RFC 3339 text, UTC, to the millisecond.
+#[must_use]
+pub fn to_rfc3339(time: Millis) -> String {
+    let timestamp = jiff::Timestamp::from_millisecond(time.0).unwrap_or_default();
+    format!("{timestamp:.3}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +63,11 @@ mod tests {
         ] {
             assert_eq!(parse_rfc3339(text), ms.map(Millis), "{text}");
         }
+    }
+
+    #[test]
+    fn point_in_time_is_written_to_the_millisecond() {
+        assert_eq!(to_rfc3339(Millis(1_896_098_400_250)), "2030-01-31T14:00:00.250Z");
+        assert_eq!(to_rfc3339(Millis(0)), "1970-01-01T00:00:00.000Z");
     }
 }

@@ -15,7 +15,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Message, Offset, Statistics, TopicPartitionList};
-use runtime::ports::{self, ClusterError, Outgoing, Publish, RECORDS_PER_BATCH, TailFrom, Tailed};
+use runtime::ports::{
+    self, ClusterError, Elsewhere, ElsewhereError, Outgoing, Publish, PublishElsewhere,
+    RECORDS_PER_BATCH, TailFrom, Tailed,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{PUBLISH_TIMEOUT, Role, Settings};
@@ -130,29 +133,74 @@ fn meaning(code: RDKafkaErrorCode) -> String {
     }
 }
 
-#[async_trait]
-impl Publish for Publisher {
-    async fn publish(&self, record: Outgoing) -> Result<(i32, i64), ClusterError> {
-        let topic = self.names.of(record.topic);
-        let what = || format!("writing to {topic}");
+/// Whether an error says that the record doesn't stand, and wouldn't another time.
+fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::MessageSizeTooLarge
+            | Code::MessageBatchTooLarge
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::InvalidRecord
+            | Code::InvalidArgument
+            | Code::UnknownTopic
+            | Code::UnknownPartition
+            | Code::UnknownTopicOrPartition
+            | Code::InvalidTopic
+    )
+}
+
+impl Publisher {
+    /// Hands one record to the producer and waits for its verdict.
+    async fn deliver<'r>(
+        &self,
+        base: impl FnOnce(Box<Verdict>) -> records::Base<'r, Box<Verdict>>,
+    ) -> Result<(i32, i64), RDKafkaErrorCode> {
         let producer = self.current();
         let (verdict, decided) = oneshot::channel();
-        if let Err((error, _)) = producer.send(records::base(topic, &record, Box::new(verdict))) {
+        if let Err((error, _)) = producer.send(base(Box::new(verdict))) {
             let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::InvalidArgument);
             self.renew_after(&producer);
-            return Err(failed(what(), meaning(code)));
+            return Err(code);
         }
         match tokio::time::timeout(PUBLISH_TIMEOUT + MARGIN, decided).await {
             Ok(Ok(Ok((partition, offset)))) if offset >= 0 => Ok((partition, offset)),
             Ok(Ok(Err(code))) => {
                 self.renew_after(&producer);
-                Err(failed(what(), meaning(code)))
+                Err(code)
             }
             // Acknowledged without an offset, or no verdict at all.
-            Ok(Ok(Ok(_)) | Err(_)) | Err(_) => {
-                Err(failed(what(), meaning(RDKafkaErrorCode::OperationTimedOut)))
-            }
+            Ok(Ok(Ok(_)) | Err(_)) | Err(_) => Err(RDKafkaErrorCode::OperationTimedOut),
         }
+    }
+}
+
+#[async_trait]
+impl Publish for Publisher {
+    async fn publish(&self, record: Outgoing) -> Result<(i32, i64), ClusterError> {
+        let topic = self.names.of(record.topic);
+        self.deliver(|verdict| records::base(topic, &record, verdict))
+            .await
+            .map_err(|code| failed(format!("writing to {topic}"), meaning(code)))
+    }
+}
+
+#[async_trait]
+impl PublishElsewhere for Publisher {
+    async fn publish_elsewhere(&self, record: Elsewhere) -> Result<(i32, i64), ElsewhereError> {
+        let topic = record.topic.as_str();
+        if self.names.is_ours(topic) {
+            let why = format!("{topic} is a topic of ours, which nobody else writes to");
+            return Err(ElsewhereError::Refused(why));
+        }
+        self.deliver(|verdict| records::elsewhere(&record, verdict)).await.map_err(|code| {
+            let why = format!("writing to {topic}: {}", meaning(code));
+            match is_refusal(code) {
+                true => ElsewhereError::Refused(why),
+                false => ElsewhereError::Unknown(why),
+            }
+        })
     }
 }
 

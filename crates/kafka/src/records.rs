@@ -8,7 +8,7 @@ use rdkafka::Message;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use rdkafka::util::IntoOpaque;
-use runtime::ports::{Headers, Outgoing, Raw};
+use runtime::ports::{Elsewhere, Headers, Outgoing, Raw};
 
 /// What stands for a null header value, which our own form doesn't have.
 const NO_VALUE: &[u8] = b"";
@@ -73,16 +73,31 @@ pub(crate) fn headers(headers: &Headers) -> Option<OwnedHeaders> {
     Some(owned)
 }
 
+/// A record as a producer takes it.
+pub(crate) type Base<'a, D> = BaseRecord<'a, [u8], [u8], D>;
+
 /// `record` as the producer takes it.
 pub(crate) fn base<'a, D: IntoOpaque>(
     topic: &'a str,
     record: &'a Outgoing,
     opaque: D,
-) -> BaseRecord<'a, [u8], [u8], D> {
+) -> Base<'a, D> {
     let mut out = BaseRecord::with_opaque_to(topic, opaque).payload(record.value.as_ref());
     if let Some(partition) = record.partition {
         out = out.partition(partition);
     }
+    if let Some(key) = &record.key {
+        out = out.key(key.as_ref());
+    }
+    if let Some(headers) = headers(&record.headers) {
+        out = out.headers(headers);
+    }
+    out
+}
+
+/// A record for a topic of others, as the producer takes it.
+pub(crate) fn elsewhere<D: IntoOpaque>(record: &Elsewhere, opaque: D) -> Base<'_, D> {
+    let mut out = BaseRecord::with_opaque_to(&record.topic, opaque).payload(record.value.as_ref());
     if let Some(key) = &record.key {
         out = out.key(key.as_ref());
     }

@@ -249,7 +249,8 @@ impl<P: Processor> Context<'_, P> {
         Ok(())
     }
 
-    /// Asks another processor, through its feed. `id` must be derived from this entity, step and attempt.
+    /// Asks another processor, through its feed, about its entity `key`. `id` must be derived from this
+    /// entity, step and attempt.
     ///
     /// # Errors
     /// When the schema is not registered.
@@ -257,11 +258,12 @@ impl<P: Processor> Context<'_, P> {
         &mut self,
         kind: Kind,
         id: &str,
+        key: &str,
         trace_parent: Option<String>,
         request: &R,
     ) -> Result<(), StepError> {
         let tenant = Some(self.tenant().to_owned());
-        let (id, key, trace) = (id.to_owned(), id.to_owned(), (trace_parent, None));
+        let (id, key, trace) = (id.to_owned(), key.to_owned(), (trace_parent, None));
         self.output(Topic::Feed(kind), id, key, tenant, trace, request)
     }
 

@@ -305,6 +305,41 @@ pub trait Publish: Send + Sync {
     async fn publish(&self, record: Outgoing) -> Result<(i32, i64), ClusterError>;
 }
 
+/// A record for a topic that is none of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The topic's whole name: no prefix comes before it.
+    pub topic: String,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its value.
+    pub value: Bytes,
+    /// Its headers.
+    pub headers: Headers,
+}
+
+/// Why a record doesn't stand elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ElsewhereError {
+    /// It is not to be written, and would not be another time.
+    #[error("{0}")]
+    Refused(String),
+    /// It may stand or not: it may be written again with the same id.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// Writes single records to topics of others, and waits for each. Topics of ours are refused: what stands in
+/// them is written by those who keep to their rules.
+#[async_trait]
+pub trait PublishElsewhere: Send + Sync {
+    /// Writes one record and waits until it stands. Returns its partition and offset.
+    ///
+    /// # Errors
+    /// [`ElsewhereError`].
+    async fn publish_elsewhere(&self, record: Elsewhere) -> Result<(i32, i64), ElsewhereError>;
+}
+
 /// A record that [`Tail::next`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tailed {

@@ -97,10 +97,10 @@ impl Status {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::TimedOut)
     }
 
-    /// The status that an event leads to.
+    /// The status that an event leads to; `None`: it is about a step, and says nothing of the whole.
     #[must_use]
-    pub fn after(event: EventType) -> Self {
-        match event {
+    pub fn after(event: EventType) -> Option<Self> {
+        Some(match event {
             EventType::Admitted => Self::Admitted,
             EventType::Queued => Self::Queued,
             EventType::Started | EventType::Resumed => Self::Running,
@@ -109,7 +109,17 @@ impl Status {
             EventType::Failed => Self::Failed,
             EventType::Cancelled => Self::Cancelled,
             EventType::TimedOut => Self::TimedOut,
-        }
+            EventType::StepStarted
+            | EventType::StepWaiting
+            | EventType::StepRetrying
+            | EventType::StepSucceeded
+            | EventType::StepFailed
+            | EventType::StepSkipped
+            | EventType::StepCancelled
+            | EventType::ApprovalRequested
+            | EventType::ApprovalGiven
+            | EventType::SignalRefused => return None,
+        })
     }
 }
 

@@ -29,6 +29,9 @@ pub(crate) struct Summary {
     pub(crate) logged: Option<Logged>,
     /// The event with the highest position.
     pub(crate) latest: Option<Latest>,
+    /// Of an execution with steps: of the events about the whole the one with the highest position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) standing: Option<Standing>,
     /// Of the endings of the highest generation the one with the lowest number.
     pub(crate) ended: Option<Ended>,
 }
@@ -51,9 +54,16 @@ pub(crate) struct Logged {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Latest {
     pub(crate) position: Position,
-    status: Status,
+    /// `None`: the event is about a step.
+    status: Option<Status>,
     pub(crate) time: Millis,
     parent_id: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    pub(crate) position: Position,
+    status: Status,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +96,7 @@ impl Summary {
             accepted: None,
             logged: None,
             latest: None,
+            standing: None,
             ended: None,
         }
     }
@@ -98,6 +109,7 @@ impl Summary {
         accepted: Option<Accepted>,
         logged: Option<Logged>,
         latest: Option<Latest>,
+        standing: Option<Standing>,
         ended: Option<Ended>,
     ) -> Option<Self> {
         let times = [
@@ -109,7 +121,7 @@ impl Summary {
         ];
         let created = times.into_iter().flatten().min()?;
         let touched = times.into_iter().flatten().max()?;
-        Some(Self { kind, created, touched, accepted, logged, latest, ended })
+        Some(Self { kind, created, touched, accepted, logged, latest, standing, ended })
     }
 
     /// Takes in a request.
@@ -130,6 +142,11 @@ impl Summary {
         if self.latest.as_ref().is_none_or(|stands| position > stands.position) {
             let parent_id = event.parent_id.clone();
             self.latest = Some(Latest { position, status, time: event.time, parent_id });
+        }
+        let Some(status) = status else { return };
+        let has_steps = matches!(self.kind, Kind::Workflow | Kind::Agent);
+        if has_steps && self.standing.as_ref().is_none_or(|stands| position > stands.position) {
+            self.standing = Some(Standing { position, status });
         }
         let wins = |stands: &Ended| Ended::rank(position) > Ended::rank(stands.position);
         if status.is_terminal() && self.ended.as_ref().is_none_or(wins) {
@@ -159,13 +176,17 @@ impl Summary {
 
     /// What a caller sees.
     pub(crate) fn into_execution(self, tenant: &str, id: &str) -> Execution {
-        let Self { kind, created, accepted, logged, latest, ended, .. } = self;
+        let Self { kind, created, accepted, logged, latest, standing, ended, .. } = self;
         let generation = latest.as_ref().map(|latest| latest.position.generation);
         // An ending of an older generation was replaced together with what led to it.
         let ended = ended.filter(|ended| Some(ended.position.generation) == generation);
         let (status, updated) = match (&ended, &latest) {
             (Some(ended), _) => (ended.status, ended.time),
-            (None, Some(latest)) => (latest.status, latest.time),
+            (None, Some(latest)) => {
+                let whole = standing.map(|standing| standing.status);
+                // What a step tells comes after the beginning of the whole.
+                (latest.status.or(whole).unwrap_or(Status::Running), latest.time)
+            }
             (None, None) => (Status::Accepted, created),
         };
         let (position, parent_id) =

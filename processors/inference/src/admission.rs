@@ -6,9 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use domain::answer::{ErrorClass, Failure};
 use domain::claim::ClaimCheck;
-use domain::id;
+use domain::request::check::{self, Invalid, named};
 use domain::request::{JSON, ModelRequest, Operation};
 use serde_json::value::RawValue;
 
@@ -18,29 +17,6 @@ pub const MAX_DEPTH: usize = 64;
 
 /// The longest timeout that a request may ask for: a day. What should wait longer says `not_before`.
 pub const MAX_TIMEOUT_MS: i64 = 24 * 60 * 60 * 1_000;
-
-/// What is wrong, and where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path} {problem}")]
-pub struct Invalid {
-    /// Dotted path in the request, e.g. `body.messages[0].role`.
-    pub path: String,
-    /// Completes the sentence that the path begins.
-    pub problem: String,
-}
-
-impl Invalid {
-    fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { path: path.into(), problem: problem.into() }
-    }
-}
-
-impl From<Invalid> for Failure {
-    fn from(invalid: Invalid) -> Self {
-        Self::new(ErrorClass::Invalid, "invalid_request", invalid.to_string())
-            .from_source("admission")
-    }
-}
 
 /// Checks a request.
 ///
@@ -77,27 +53,13 @@ fn claimed(claim: &ClaimCheck, text: &str) -> Result<(), Invalid> {
     claim.check().map_err(|error| Invalid::new("body_claim", format!("can't be one: {error}")))
 }
 
-fn named(path: &str, text: &str) -> Result<(), Invalid> {
-    id::check(text).map_err(|error| Invalid::new(path, error.to_string()))
-}
-
 fn times(request: &ModelRequest) -> Result<(), Invalid> {
     if let Some(timeout) = request.timeout_ms
         && !(1..=MAX_TIMEOUT_MS).contains(&timeout)
     {
         return Err(Invalid::new("timeout_ms", format!("is not between 1 and {MAX_TIMEOUT_MS}")));
     }
-    for (path, time) in [("deadline", request.deadline), ("not_before", request.not_before)] {
-        if time.is_some_and(|time| time.0 < 0) {
-            return Err(Invalid::new(path, "is before 1970"));
-        }
-    }
-    match (request.not_before, request.deadline) {
-        (Some(start), Some(end)) if start >= end => {
-            Err(Invalid::new("not_before", "is not before the deadline"))
-        }
-        _ => Ok(()),
-    }
+    check::times(request.not_before, request.deadline)
 }
 
 /// Whether a media type is JSON, parameters such as a charset left aside.

@@ -34,11 +34,7 @@ impl Outcomes {
             EventType::Failed => self.failed += 1,
             EventType::Cancelled => self.cancelled += 1,
             EventType::TimedOut => self.timed_out += 1,
-            EventType::Admitted
-            | EventType::Queued
-            | EventType::Started
-            | EventType::Paused
-            | EventType::Resumed => {}
+            _ => {}
         }
     }
 

@@ -250,6 +250,19 @@ pub struct Ending {
     pub started: Option<Millis>,
 }
 
+impl Ending {
+    /// The event that announces it.
+    #[must_use]
+    pub fn event_type(&self) -> EventType {
+        match self.status {
+            Terminal::Succeeded => EventType::Succeeded,
+            Terminal::Failed => EventType::Failed,
+            Terminal::Cancelled => EventType::Cancelled,
+            Terminal::TimedOut => EventType::TimedOut,
+        }
+    }
+}
+
 /// The entries of an execution contradict each other, or the program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the entries of the execution can't be: {0}")]

@@ -98,6 +98,11 @@ impl Names {
     pub(crate) fn of(&self, topic: Topic) -> &str {
         self.0.get(&topic).map_or(topic.name(), String::as_str)
     }
+
+    /// Whether a topic of that whole name is one of these.
+    pub(crate) fn is_ours(&self, name: &str) -> bool {
+        self.0.values().any(|ours| ours == name)
+    }
 }
 
 #[cfg(test)]

@@ -147,7 +147,7 @@ impl Processor for Parent {
                     child.origin = Some(Origin { kind, id: id_of_parent, step, attempt: 1 });
                     // Its content depends on all that a step sees: so a copy that differs shows.
                     child.labels.insert("asked_at".into(), context.now().0.to_string());
-                    context.request(Kind::Model, &id, None, &child)?;
+                    context.request(Kind::Model, &id, &id, None, &child)?;
                     context.put(&format!("child-{nth}"), kept(&child, context.now()));
                 }
                 context.put("self", kept(&request, context.now()));

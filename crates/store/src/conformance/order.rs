@@ -33,7 +33,7 @@ pub fn write(tenant: &str, id: &str, which: u8, generation: u8, number: u8) -> W
             ..accepted(tenant, id, &format!("alias-{number}"))
         }),
         1 | 2 => {
-            let mut row = ExecutionLogRecord::new("x", Kind::Model, id, tenant);
+            let mut row = ExecutionLogRecord::new("x", Kind::Workflow, id, tenant);
             row.event_id = format!("{generation}-{number}");
             row.event_time = Millis(1_015 + i64::from(number / 2));
             row.source_offset = (!number.is_multiple_of(3)).then_some(i64::from(number));
@@ -115,11 +115,17 @@ fn expected(
     let ended = newest.into_iter().find(|event| event.event_type.is_terminal());
     let created = *times.first().expect("there is a write");
     let tells = ended.or(latest);
+    let told = events.values().rev().find_map(|event| Status::after(event.event_type));
+    let status = match (ended, latest) {
+        (Some(ended), _) => Status::after(ended.event_type).expect("an ending"),
+        (None, Some(_)) => told.unwrap_or(Status::Running),
+        (None, None) => Status::Accepted,
+    };
     let execution = Execution {
         id: id.into(),
-        kind: Kind::Model,
+        kind: Kind::Workflow,
         tenant: tenant.into(),
-        status: tells.map_or(Status::Accepted, |event| Status::after(event.event_type)),
+        status,
         definition: requests.first().cloned().or(logged.min()).map(|(_, definition)| definition),
         parent_id: None,
         note: None,
@@ -170,7 +176,7 @@ pub(crate) fn accepted(tenant: &str, id: &str, definition: &str) -> AcceptedExec
     AcceptedExecution {
         id: id.into(),
         tenant: tenant.into(),
-        kind: Kind::Model,
+        kind: Kind::Workflow,
         definition: definition.into(),
         request_time: Millis(1_000),
         labels: BTreeMap::new(),
@@ -190,7 +196,7 @@ pub(crate) fn event(
     let tokens = i64::from(generation) * 100 + i64::from(number);
     ExecutionEvent {
         execution_id: id.into(),
-        kind: Kind::Model,
+        kind: Kind::Workflow,
         tenant: tenant.into(),
         parent_id: None,
         generation: i32::from(generation),

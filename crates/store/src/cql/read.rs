@@ -35,8 +35,10 @@ pub(super) async fn execution(
     let answer =
         shared.session.execute_unpaged(statement, (tenant, id)).await.map_err(failed.of())?;
     let rows = answer.into_rows_result().map_err(failed.of())?;
-    let row = rows.maybe_first_row::<(Value, Value, Value, Value, Value)>().map_err(failed.of())?;
-    let Some((created, accepted, logged, latest, ended)) = row else { return Ok(None) };
+    let row = rows
+        .maybe_first_row::<(Value, Value, Value, Value, Value, Value)>()
+        .map_err(failed.of())?;
+    let Some((created, accepted, logged, latest, standing, ended)) = row else { return Ok(None) };
     let created: Option<(Kind, Millis)> = part(tenant, id, "created", created)?;
     let (mut kind, created) = created.unzip();
     let mut keep = |of: Option<Kind>| kind = kind.or(of);
@@ -46,10 +48,12 @@ pub(super) async fn execution(
     keep(of);
     let (of, latest) = part(tenant, id, "latest", latest)?.unzip();
     keep(of);
+    let (of, standing) = part(tenant, id, "standing", standing)?.unzip();
+    keep(of);
     let (of, ended) = part(tenant, id, "ended", ended)?.unzip();
     keep(of);
     let Some(kind) = kind else { return Ok(None) };
-    Ok(Summary::of_parts(kind, created, accepted, logged, latest, ended)
+    Ok(Summary::of_parts(kind, created, accepted, logged, latest, standing, ended)
         .map(|summary| summary.into_execution(tenant, id)))
 }
 

@@ -15,6 +15,7 @@ pub(super) struct Statements {
     pub(super) accepted: PreparedStatement,
     pub(super) logged: PreparedStatement,
     pub(super) latest: PreparedStatement,
+    pub(super) standing: PreparedStatement,
     pub(super) ended: PreparedStatement,
     /// (tenant, hour, time, execution, ttl, timestamp)
     pub(super) listed: PreparedStatement,
@@ -28,7 +29,7 @@ pub(super) struct Statements {
     pub(super) progress: PreparedStatement,
     /// (tenant, hash, chunk, length, value, ttl, timestamp)
     pub(super) value_chunk: PreparedStatement,
-    /// (tenant, execution) -> (created, accepted, logged, latest, ended)
+    /// (tenant, execution) -> (created, accepted, logged, latest, standing, ended)
     pub(super) read_execution: PreparedStatement,
     /// (tenant, execution, number) -> (number, newest, value) from there on
     pub(super) read_events: PreparedStatement,
@@ -77,6 +78,7 @@ impl Statements {
             accepted: prepare(update("accepted")).await?,
             logged: prepare(update("logged")).await?,
             latest: prepare(update("latest")).await?,
+            standing: prepare(update("standing")).await?,
             ended: prepare(update("ended")).await?,
             listed: prepare(lasting("executions_by_time", "tenant, hour, time, execution")).await?,
             hour: prepare(lasting("hours", "tenant, hour")).await?,
@@ -90,7 +92,7 @@ impl Statements {
             value_chunk: prepare(lasting("value_chunks", "tenant, hash, chunk, length, value"))
                 .await?,
             read_execution: prepare(select(
-                "created, accepted, logged, latest, ended",
+                "created, accepted, logged, latest, standing, ended",
                 "executions",
                 of_execution,
             ))

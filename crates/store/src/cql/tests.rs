@@ -219,7 +219,7 @@ async fn execution_whose_beginning_has_expired_is_still_found() {
     )
     .await;
     let found = store.execution("t", "e").await.unwrap().unwrap();
-    assert_eq!((found.status, found.kind), (Status::Succeeded, Kind::Model));
+    assert_eq!((found.status, found.kind), (Status::Succeeded, Kind::Workflow));
     assert_eq!(found.created, Millis(1_003));
 }
 

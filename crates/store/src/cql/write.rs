@@ -229,7 +229,7 @@ fn write_summary(
     now: Millis,
 ) -> Mutation {
     let statements = &shared.statements;
-    let Summary { kind, created, touched, accepted, logged, latest, ended } = summary;
+    let Summary { kind, created, touched, accepted, logged, latest, standing, ended } = summary;
     let Some(left) = rank::seconds_left(shared.keep.executions, *touched, now) else {
         return Vec::new();
     };
@@ -256,6 +256,10 @@ fn write_summary(
     if let Some(latest) = latest {
         let rank = rank::highest(latest.position);
         writes.push(write(&statements.latest, rank, encode(&(kind, latest))));
+    }
+    if let Some(standing) = standing {
+        let rank = rank::highest(standing.position);
+        writes.push(write(&statements.standing, rank, encode(&(kind, standing))));
     }
     if let Some(ended) = ended {
         let rank = rank::first_of_newest(ended.position);

@@ -4,6 +4,8 @@ use domain::request::{Origin, OriginKind};
 use domain::time::Millis;
 use proptest::prelude::*;
 
+use domain::answer::{ErrorClass, Failure};
+
 use super::*;
 
 fn chat(body: &str) -> ModelRequest {
