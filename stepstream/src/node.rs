@@ -12,6 +12,7 @@ use inference::{Inference, Models};
 use push::Push;
 use push::ticket::Tickets;
 use runtime::ports::{self, Publish};
+use runtime::processor::Processor;
 use runtime::worker::{self, Readiness, Worker};
 use schemas::Ids;
 use service::catalogue::Definitions;
@@ -20,7 +21,7 @@ use service::shutdown::{Shutdown, TaskError};
 use service::telemetry::Metrics;
 use store::{Claims, Store};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use workflow::{Programs, Workflows};
 
 use crate::cluster::blocking;
 use crate::error::CommandError;
@@ -111,8 +112,30 @@ impl Node {
         let pushes = parts.config.has(Role::Push);
         let hub = (listener.is_some() || pushes).then(|| parts.start_hub(&mut stages));
         let mut dependencies = Vec::new();
+        let program =
+            program.await.map_err(|error| CommandError::new("taking the fingerprint", error))?;
         if parts.config.has(Role::Inference) {
-            dependencies.push(parts.start_inference(&mut stages, program, claims.clone()).await?);
+            let processor = parts.inference(claims.clone())?;
+            let window = Some(parts.config.inference.window);
+            dependencies.push(parts.start_worker(
+                &mut stages,
+                "inference",
+                processor,
+                window,
+                &program,
+            ));
+        }
+        if parts.config.has(Role::Workflow) {
+            let programs = Arc::new(Programs::new(parts.definitions.clone()));
+            let processor = Workflows::new(programs, parts.publisher.clone());
+            // A workflow is admitted at once: a parent must not wait for a child that waits for its place.
+            dependencies.push(parts.start_worker(
+                &mut stages,
+                "workflow",
+                processor,
+                None,
+                &program,
+            ));
         }
         let kept = store.zip(claims);
         let push = match (&hub, &kept) {
@@ -157,7 +180,7 @@ struct Parts {
     config: Config,
     cluster: kafka::Cluster,
     definitions: Definitions,
-    publisher: Arc<dyn Publish>,
+    publisher: Arc<kafka::Publisher>,
     metrics: Metrics,
 }
 
@@ -212,12 +235,7 @@ impl Parts {
         handle
     }
 
-    async fn start_inference(
-        &self,
-        stages: &mut Stages,
-        program: JoinHandle<String>,
-        claims: Option<Claims>,
-    ) -> Result<Dependency, CommandError> {
+    fn inference(&self, claims: Option<Claims>) -> Result<Inference, CommandError> {
         let deltas = ports::Cluster::deltas(&self.cluster)
             .map_err(|error| CommandError::new("making the producer of tokens", error))?;
         let ids = self.cluster.ids().clone();
@@ -227,26 +245,36 @@ impl Parts {
         if let Some(claims) = claims.filter(|_| large::is_kept(&self.config)) {
             processor = processor.with_claims(claims);
         }
+        Ok(processor)
+    }
+
+    /// Starts to take partitions of a processor. `window`: how many outside calls of one partition run.
+    fn start_worker<P: Processor>(
+        &self,
+        stages: &mut Stages,
+        name: &'static str,
+        processor: P,
+        window: Option<usize>,
+        program: &str,
+    ) -> Dependency {
         let worker = Worker {
             processor: Arc::new(processor),
-            ids,
+            ids: self.cluster.ids().clone(),
             cluster: Arc::new(self.cluster.clone()),
-            options: worker_options(&self.config),
-            program: program
-                .await
-                .map_err(|error| CommandError::new("taking the program's fingerprint", error))?,
+            options: worker_options(&self.config, window),
+            program: program.to_owned(),
             readiness: Readiness::default(),
         };
         let readiness = worker.readiness.clone();
         let limit = worker.options.drain + LAST_CHECKPOINTS;
-        stages.start("inference", limit, |shutdown| async move {
+        stages.start(name, limit, |shutdown| async move {
             worker.run(shutdown.token().clone()).await.map_err(TaskError::from)
         });
         let check = move || match readiness.is_ready() {
             true => Ok(()),
             false => Err("still taking over partitions".into()),
         };
-        Ok(Dependency { name: "inference", check: Arc::new(check) })
+        Dependency { name, check: Arc::new(check) }
     }
 
     fn definitions_caught_up(&self) -> Dependency {
@@ -282,7 +310,7 @@ impl Parts {
         };
         let metrics = self.metrics.clone();
         let parts = |shutdown| gateway::Parts {
-            publish: Arc::clone(&self.publisher),
+            publish: self.publisher.clone(),
             ids: self.cluster.ids().clone(),
             hub,
             store,
@@ -352,11 +380,11 @@ fn rates(config: &service::config::Gateway) -> gateway::Rates {
     gateway::Rates { every: rate(config.rate_per_sec, config.rate_burst), keys: keys.collect() }
 }
 
-fn worker_options(config: &Config) -> worker::Options {
+fn worker_options(config: &Config, window: Option<usize>) -> worker::Options {
     let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
     let mut options = worker::Options { drain: config.runtime.drain(), ..Default::default() };
     let partition = &mut options.partition;
-    partition.window = Some(config.inference.window);
+    partition.window = window;
     partition.checkpoint_min_ms = ms(config.runtime.checkpoint_min_ms);
     partition.checkpoint_max_ms = ms(config.runtime.checkpoint_max_ms);
     partition.max_unchecked =
@@ -398,6 +426,7 @@ fn describe_metrics() {
     gateway::metrics::describe();
     follow::metrics::describe();
     inference::describe();
+    workflow::describe();
     archive::metrics::describe();
     push::metrics::describe();
     model::metrics::describe();

@@ -236,6 +236,15 @@ impl<P: Processor> Harness<P> {
         self.outputs.iter().map(|output| &**output).filter(move |output| output.topic == topic)
     }
 
+    /// Every fact of the log, with its key: what was appended to it and what folds put out into it.
+    pub fn facts(&self) -> impl Iterator<Item = (String, Fact)> {
+        self.log.records.iter().map(|raw| {
+            let key = raw.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            let fact = self.ids.read_fact(&raw.value).expect("a log has facts only");
+            (key.into_owned(), fact)
+        })
+    }
+
     /// What was refused.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<DeadLetter> {

@@ -18,6 +18,8 @@ pub enum Role {
     Gateway,
     /// Carries out model calls.
     Inference,
+    /// Runs workflows.
+    Workflow,
     /// Keeps executions for look-ups.
     Archive,
     /// Serves WebSockets.
@@ -26,7 +28,8 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Gateway, Self::Inference, Self::Archive, Self::Push];
+    pub const ALL: [Self; 5] =
+        [Self::Gateway, Self::Inference, Self::Workflow, Self::Archive, Self::Push];
 
     /// The name in configuration, logs and metrics.
     #[must_use]
@@ -34,6 +37,7 @@ impl Role {
         match self {
             Self::Gateway => "gateway",
             Self::Inference => "inference",
+            Self::Workflow => "workflow",
             Self::Archive => "archive",
             Self::Push => "push",
         }
