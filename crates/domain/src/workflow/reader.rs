@@ -110,6 +110,12 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// True or false.
+    pub(crate) fn boolean(&self, name: &str, problems: &mut Problems) -> Option<bool> {
+        let (value, at) = self.get(name)?;
+        value.as_bool().or_else(|| wrong_type(value, "true or false", &at, problems))
+    }
+
     /// A duration, in milliseconds.
     pub(crate) fn duration(&self, name: &str, problems: &mut Problems) -> Option<u64> {
         let (value, at) = self.get(name)?;
