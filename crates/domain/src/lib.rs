@@ -17,6 +17,7 @@ pub mod model_call;
 pub mod model_definition;
 pub mod partition;
 pub mod request;
+pub mod schedule;
 pub mod script;
 pub mod state;
 pub mod time;

@@ -65,10 +65,11 @@ pub mod schema;
 pub mod stored;
 pub mod template;
 
+pub(crate) mod reader;
+
 mod duration;
 mod expression;
 mod read;
-mod reader;
 
 /// The JSON Schema (draft 2020-12) of definitions, for editors.
 pub const SCHEMA: &str = include_str!("../../../schemas/json/workflow.schema.json");

@@ -36,11 +36,13 @@ impl Shape {
     }
 }
 
-const fn required(name: &'static str) -> Field {
+/// A field that may not be left out.
+pub(crate) const fn required(name: &'static str) -> Field {
     Field { name, need: Need::Required }
 }
 
-const fn optional(name: &'static str) -> Field {
+/// A field that may be left out.
+pub(crate) const fn optional(name: &'static str) -> Field {
     Field { name, need: Need::Optional }
 }
 

@@ -89,37 +89,37 @@ const MAX_HINTED: usize = 100;
 
 /// The problems found so far.
 #[derive(Debug, Default)]
-pub(super) struct Problems {
+pub(crate) struct Problems {
     found: Vec<Problem>,
     errors: usize,
 }
 
 impl Problems {
     /// Notes what makes the definition unusable.
-    pub(super) fn error(&mut self, at: &Pointer, message: impl Into<String>) {
+    pub(crate) fn error(&mut self, at: &Pointer, message: impl Into<String>) {
         self.errors += 1;
         self.add(Severity::Error, at, message.into());
     }
 
     /// Notes what its author should look at.
-    pub(super) fn warning(&mut self, at: &Pointer, message: impl Into<String>) {
+    pub(crate) fn warning(&mut self, at: &Pointer, message: impl Into<String>) {
         self.add(Severity::Warning, at, message.into());
     }
 
     /// Whether there is an error among them.
-    pub(super) fn has_errors(&self) -> bool {
+    pub(crate) fn has_errors(&self) -> bool {
         self.errors > 0
     }
 
     /// All of them: errors first, each kind in the order in which it was found.
-    pub(super) fn into_sorted(mut self) -> Vec<Problem> {
+    pub(crate) fn into_sorted(mut self) -> Vec<Problem> {
         self.found.sort_by_key(|problem| problem.severity);
         self.found
     }
 
     /// The name among `known` that `name` was probably meant to be, as a clause for a message; empty when
     /// none is close, and when there are so many errors that nobody would read it.
-    pub(super) fn hint<'a>(&self, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    pub(crate) fn hint<'a>(&self, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
         if self.errors > MAX_HINTED {
             return String::new();
         }

@@ -14,16 +14,16 @@ use super::fields::{Need, Shape};
 use super::problem::{Pointer, Problems};
 
 /// An object of a known shape.
-pub(super) struct Object<'a> {
+pub(crate) struct Object<'a> {
     map: &'a Map<String, Value>,
     shape: &'static Shape,
-    pub(super) at: Pointer,
+    pub(crate) at: Pointer,
     asked: Cell<u32>,
 }
 
 impl<'a> Object<'a> {
     /// Takes `value` for an object of `shape`, and notes what it has too much and too little.
-    pub(super) fn open(
+    pub(crate) fn open(
         value: &'a Value,
         shape: &'static Shape,
         at: Pointer,
@@ -56,7 +56,7 @@ impl<'a> Object<'a> {
     }
 
     /// The field's value and place.
-    pub(super) fn get(&self, name: &str) -> Option<(&'a Value, Pointer)> {
+    pub(crate) fn get(&self, name: &str) -> Option<(&'a Value, Pointer)> {
         let index = self.shape.fields.iter().position(|field| field.name == name);
         debug_assert!(index.is_some(), "{name} is no field of a {}", self.shape.name);
         self.asked.set(self.asked.get() | 1 << index.unwrap_or_default());
@@ -64,17 +64,17 @@ impl<'a> Object<'a> {
     }
 
     /// Whether the shape has such a field.
-    pub(super) fn takes(&self, name: &str) -> bool {
+    pub(crate) fn takes(&self, name: &str) -> bool {
         self.shape.field(name).is_some()
     }
 
     /// Whether the field is there.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.map.contains_key(name)
     }
 
     /// Ends the reading: every field has been asked for.
-    pub(super) fn close(self) {
+    pub(crate) fn close(self) {
         debug_assert_eq!(
             self.asked.get().count_ones() as usize,
             self.shape.fields.len(),
@@ -84,13 +84,13 @@ impl<'a> Object<'a> {
     }
 
     /// A text that isn't empty.
-    pub(super) fn text(&self, name: &str, problems: &mut Problems) -> Option<String> {
+    pub(crate) fn text(&self, name: &str, problems: &mut Problems) -> Option<String> {
         let (value, at) = self.get(name)?;
         text(value, &at, problems)
     }
 
     /// A whole number.
-    pub(super) fn integer(
+    pub(crate) fn integer(
         &self,
         name: &str,
         range: RangeInclusive<u32>,
@@ -110,8 +110,14 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// True or false.
+    pub(crate) fn boolean(&self, name: &str, problems: &mut Problems) -> Option<bool> {
+        let (value, at) = self.get(name)?;
+        value.as_bool().or_else(|| wrong_type(value, "true or false", &at, problems))
+    }
+
     /// A duration, in milliseconds.
-    pub(super) fn duration(&self, name: &str, problems: &mut Problems) -> Option<u64> {
+    pub(crate) fn duration(&self, name: &str, problems: &mut Problems) -> Option<u64> {
         let (value, at) = self.get(name)?;
         let Value::String(text) = value else {
             return wrong_type(value, "a duration, such as \"30s\"", &at, problems);
@@ -120,7 +126,7 @@ impl<'a> Object<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(
+    pub(crate) fn choice<T: Copy>(
         &self,
         name: &str,
         choices: &[(&str, T)],
@@ -131,7 +137,7 @@ impl<'a> Object<'a> {
     }
 
     /// The items of a list, each with its place.
-    pub(super) fn list(&self, name: &str, problems: &mut Problems) -> Vec<(&'a Value, Pointer)> {
+    pub(crate) fn list(&self, name: &str, problems: &mut Problems) -> Vec<(&'a Value, Pointer)> {
         let Some((value, at)) = self.get(name) else { return Vec::new() };
         let Value::Array(items) = value else {
             wrong_type::<()>(value, "a list", &at, problems);
@@ -141,7 +147,7 @@ impl<'a> Object<'a> {
     }
 
     /// The fields of an object with names of the author's own, each with its place.
-    pub(super) fn entries(
+    pub(crate) fn entries(
         &self,
         name: &str,
         problems: &mut Problems,
@@ -155,7 +161,7 @@ impl<'a> Object<'a> {
     }
 
     /// An object of a known shape.
-    pub(super) fn object(
+    pub(crate) fn object(
         &self,
         name: &str,
         shape: &'static Shape,
@@ -167,7 +173,7 @@ impl<'a> Object<'a> {
 }
 
 /// A text that isn't empty.
-pub(super) fn text(value: &Value, at: &Pointer, problems: &mut Problems) -> Option<String> {
+pub(crate) fn text(value: &Value, at: &Pointer, problems: &mut Problems) -> Option<String> {
     match value {
         Value::String(text) if text.trim().is_empty() => {
             problems.error(at, "is empty: write a text, or leave the field out");
@@ -179,7 +185,7 @@ pub(super) fn text(value: &Value, at: &Pointer, problems: &mut Problems) -> Opti
 }
 
 /// One of a few words.
-pub(super) fn choice<T: Copy>(
+pub(crate) fn choice<T: Copy>(
     value: &Value,
     choices: &[(&str, T)],
     at: &Pointer,
@@ -200,7 +206,7 @@ pub(super) fn choice<T: Copy>(
 }
 
 /// Notes that a value has the wrong type.
-pub(super) fn wrong_type<T>(
+pub(crate) fn wrong_type<T>(
     value: &Value,
     wanted: &str,
     at: &Pointer,
@@ -250,7 +256,7 @@ const RESERVED: [&str; 24] = [
 const MAX_NAME: usize = 64;
 
 /// Checks a name that expressions use: a letter or `_`, then letters, digits or `_`.
-pub(super) fn identifier(name: &str, at: &Pointer, problems: &mut Problems) {
+pub(crate) fn identifier(name: &str, at: &Pointer, problems: &mut Problems) {
     let mut characters = name.chars();
     let begins = characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     if !begins || !characters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
