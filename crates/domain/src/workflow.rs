@@ -57,6 +57,7 @@
 pub mod compile;
 pub mod definition;
 pub mod fields;
+pub mod import;
 pub mod mermaid;
 pub mod problem;
 pub mod schema;
