@@ -2,8 +2,8 @@
 //!
 //! Pure, and honest rather than complete: what has no counterpart here is never left out in silence. It
 //! is in the report, with its place in the source and what to do by hand; where it was a step, a `fail`
-//! with the code [`NOT_CONVERTED`] stands in for it, so that nothing runs past a gap unnoticed. It reads
-//! no YAML, and copies no secrets.
+//! with the code [`NOT_CONVERTED`] stands in for it, so that nothing but its own error branch runs past a
+//! gap. It reads no YAML, and copies no secrets.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,7 +18,7 @@ pub const NOT_CONVERTED: &str = "not_converted";
 pub struct Imported {
     /// It compiles, though it may have `fail` nodes where there are gaps.
     pub definition: Value,
-    /// What became of each node and setting, in the order of the source.
+    /// What became of each node and setting: the app first, then the steps in the order of the graph.
     pub report: Vec<Finding>,
 }
 

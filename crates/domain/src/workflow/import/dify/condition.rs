@@ -116,25 +116,24 @@ impl Desk<'_> {
     }
 }
 
+/// A comparison; it gives true or false, and nothing that merely counts as such.
 fn compare(operator: &str, v: &str, e: &str) -> Result<String, String> {
     Ok(match operator {
-        "contains" => format!("{v} and {e} in {v}"),
-        "not contains" => format!("not ({v} and {e} in {v})"),
-        "start with" => format!("{v} and {v}[:{e} | length] == {e}"),
-        "end with" => {
-            format!(
-                "{v} and {v} | length >= {e} | length and {v}[{v} | length - {e} | length:] == {e}"
-            )
-        }
+        "contains" => format!("{e} in ({v} or [])"),
+        "not contains" => format!("{e} not in ({v} or [])"),
+        "start with" => format!("{v} is string and {v}[:{e} | length] == {e}"),
+        "end with" => format!(
+            "{v} is string and {v} | length >= {e} | length and {v}[{v} | length - {e} | length:] == {e}"
+        ),
         "is" | "=" => format!("{v} == {e}"),
         "is not" | "≠" => format!("{v} is not none and {v} != {e}"),
         ">" => format!("{v} is not none and {v} > {e}"),
         "<" => format!("{v} is not none and {v} < {e}"),
         "≥" => format!("{v} is not none and {v} >= {e}"),
         "≤" => format!("{v} is not none and {v} <= {e}"),
-        "in" => format!("{v} and {v} in {e}"),
-        "not in" => format!("not ({v} and {v} in {e})"),
-        "all of" => format!("{v} and {e} | reject(\"in\", {v}) | list | length == 0"),
+        "in" => format!("not not {v} and {v} in {e}"),
+        "not in" => format!("not {v} or {v} not in {e}"),
+        "all of" => format!("not not {v} and {e} | reject(\"in\", {v}) | list | length == 0"),
         other => return Err(format!("the comparison {other:?} has no counterpart")),
     })
 }

@@ -106,9 +106,11 @@ impl<'a> Fields<'a> {
         self.map.into_iter().flatten().map(|(name, _)| name.as_str())
     }
 
-    /// The fields that were read, by name.
+    /// The fields that were read and say something, by name.
     pub(super) fn read(&self) -> Vec<String> {
-        self.seen.borrow().iter().cloned().collect()
+        let seen = self.seen.borrow();
+        let says = |name: &&String| self.peek(name).is_some_and(says_something);
+        seen.iter().filter(says).cloned().collect()
     }
 
     /// The fields that say something and were not read; `plain` are those that only concern the canvas.

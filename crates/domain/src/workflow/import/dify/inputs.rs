@@ -243,7 +243,8 @@ impl Inputs {
                 continue;
             }
             let ours = unused(properties, ours, "sys");
-            let reference = Reference::to(format!("inputs{}", path(&[ours.clone()])), shape);
+            let reference =
+                Reference::to(format!("inputs{}", path(std::slice::from_ref(&ours))), shape);
             self.system.insert(theirs, reference);
             if property.get("default").is_none() {
                 required.push(ours.clone());

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::fields::name_of;
 use super::ports;
-use super::reference::Desk;
+use super::reference::{Desk, path};
 use super::scope::Plan;
 use super::source::Kind;
 
@@ -124,7 +124,7 @@ pub(super) fn merged(desk: &mut Desk<'_>, ending: &Ending) -> Option<Value> {
         // Of several that were reached the last in order wins, as later outputs do there.
         let expression = ends.iter().fold("none".to_owned(), |rest, end| {
             let id = desk.ids.own(*end);
-            let value = format!("nodes.{id}.output{}", super::reference::path(&[name.clone()]));
+            let value = format!("nodes.{id}.output{}", path(std::slice::from_ref(&name)));
             format!("({value} if nodes.{id}.status == 'succeeded' else {rest})")
         });
         result.insert(name, json!(format!("{{{{ {expression} }}}}")));

@@ -18,7 +18,7 @@ use super::text::escape;
 use crate::workflow::problem::Pointer;
 
 /// What is only for the canvas, or says again what the edges and places say.
-const PLAIN: [&str; 21] = [
+const PLAIN: [&str; 22] = [
     "title",
     "desc",
     "type",
@@ -39,6 +39,7 @@ const PLAIN: [&str; 21] = [
     "tool_node_version",
     "iteration_info",
     "isStart",
+    "startNodeType",
     "showAuthor",
 ];
 
@@ -101,7 +102,7 @@ pub(super) fn convert(desk: &mut Desk<'_>, owner: Option<usize>) -> Map<String, 
     let ending = result::ending(desk, &plan, owner);
     let mut out = Out::default();
     begin(desk, &plan, owner, &mut out);
-    for node in &plan.members {
+    for node in &plan.order {
         member(desk, &plan, *node, &ending, &mut out);
     }
     let mut made = Map::new();
@@ -140,8 +141,9 @@ fn plan(desk: &mut Desk<'_>, owner: Option<usize>) -> Plan {
         .collect();
     let is_inside =
         |node: usize| app.nodes[node].parent == owner && app.nodes[node].kind != Kind::Note;
-    let mut plan = Plan::default();
-    plan.starts = inside.iter().copied().filter(|node| app.nodes[*node].kind.is_start()).collect();
+    let is_start = |node: &usize| app.nodes[*node].kind.is_start();
+    let starts = inside.iter().copied().filter(is_start).collect();
+    let mut plan = Plan { starts, ..Plan::default() };
     let mut links = Vec::new();
     for edge in app.edges.iter().filter(|edge| is_inside(edge.from)) {
         let port = ports::port(app, desk.ids, desk.feedback, edge);
@@ -164,7 +166,11 @@ fn plan(desk: &mut Desk<'_>, owner: Option<usize>) -> Plan {
             }
         }
     }
-    if plan.starts.is_empty() && !inside.is_empty() {
+    let named = owner.and_then(|owner| app.nodes[owner].data.peek("start_node_id"));
+    let named = named.and_then(super::fields::name_of).and_then(|id| app.find(&id));
+    if let Some(first) = named.filter(|first| plan.starts.is_empty() && is_inside(*first)) {
+        plan.entries = vec![first];
+    } else if plan.starts.is_empty() && !inside.is_empty() {
         let targets: BTreeSet<usize> = links.iter().map(|(link, _)| link.to).collect();
         plan.entries = inside.iter().copied().filter(|node| !targets.contains(node)).collect();
         if plan.entries.is_empty() {
@@ -377,7 +383,7 @@ fn stand_in(id: &str, title: &str, reason: &str, leads_on: bool) -> Value {
         "kind": "map",
         "over": [NOT_CONVERTED],
         "as": format!("{id}_item"),
-        "body": {"nodes": [fail(&format!("{id}_gap"))]},
+        "body": {"nodes": [fail(&format!("{id}_gap"))], "result": null},
     })
 }
 

@@ -7,6 +7,24 @@ use super::fields::{Fields, selector};
 use super::reference::{Desk, Presence, Reference, Shape, literal};
 use crate::workflow::problem::Pointer;
 
+/// What templates call on values in Python, and can't here.
+const METHODS: [&str; 14] = [
+    "items",
+    "keys",
+    "values",
+    "get",
+    "split",
+    "strip",
+    "replace",
+    "join",
+    "format",
+    "lower",
+    "upper",
+    "startswith",
+    "endswith",
+    "append",
+];
+
 /// A piece of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
@@ -244,22 +262,6 @@ impl Desk<'_> {
             }
         }
         let is_method = |one: &&&str| template.contains(&format!(".{one}("));
-        const METHODS: [&str; 14] = [
-            "items",
-            "keys",
-            "values",
-            "get",
-            "split",
-            "strip",
-            "replace",
-            "join",
-            "format",
-            "lower",
-            "upper",
-            "startswith",
-            "endswith",
-            "append",
-        ];
         if let Some(method) = METHODS.iter().find(is_method) {
             let message = format!(
                 "calls the Python method {method:?}, which values don't have here: use the filter for it \

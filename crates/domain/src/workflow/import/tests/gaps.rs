@@ -120,6 +120,15 @@ fn template_that_is_none_here_fails_with_what_the_compiler_says() {
 }
 
 #[test]
+fn gap_in_an_iteration_is_not_skipped_with_its_item() {
+    let mut source = fixtures::each();
+    source["workflow"]["graph"]["nodes"][4]["data"]["type"] = json!("code");
+    let (imported, _) = imported(&source);
+    assert_eq!(made(&imported.definition, "each_text")["onItemError"], "fail");
+    assert!(told(&imported.report, Outcome::Different).contains("then write onItemError: skip"));
+}
+
+#[test]
 fn references_to_nothing_are_told_of() {
     let source = app(
         "workflow",

@@ -147,6 +147,35 @@ fn error_modes_of_iterations_have_their_counterparts() {
 }
 
 #[test]
+fn iteration_without_a_start_begins_with_the_node_that_it_names() {
+    let mut source = fixtures::each();
+    let graph = &mut source["workflow"]["graph"];
+    graph["nodes"][2]["data"]["start_node_id"] = json!("103");
+    graph["nodes"].as_array_mut().expect("nodes").remove(3);
+    graph["edges"].as_array_mut().expect("edges").remove(2);
+    let (imported, compiled) = imported(&source);
+    assert_eq!(compiled.warnings, []);
+    assert!(!told(&imported.report, Outcome::Different).contains("has no start"));
+}
+
+#[test]
+fn result_of_an_iteration_is_null_where_the_node_that_gives_it_is_skipped() {
+    let mut source = fixtures::each();
+    let graph = &mut source["workflow"]["graph"];
+    let condition = json!({"comparison_operator": "is", "value": "a", "varType": "string",
+        "variable_selector": ["102", "item"]});
+    graph["nodes"].as_array_mut().expect("nodes").push(inside("102", node("106", "if-else", "Is a",
+        json!({"cases": [{"case_id": "true", "logical_operator": "and", "conditions": [condition]}]}))));
+    let edges = graph["edges"].as_array_mut().expect("edges");
+    edges[2] = edge("102start", "source", "106");
+    edges.push(edge("106", "true", "103"));
+    let (imported, compiled) = imported(&source);
+    assert_eq!(compiled.warnings, []);
+    let result = &made(&imported.definition, "each_text")["body"]["result"];
+    assert_eq!(evaluated(result, &json!({"nodes": {"frame": {"status": "skipped"}}})), Value::Null);
+}
+
+#[test]
 fn iteration_in_an_iteration_has_an_item_of_its_own() {
     let iteration = |id: &str, over: Value, output: Value| {
         node(

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::fields::{Fields, selector};
 use super::super::reference::Desk;
-use super::super::source::Node;
+use super::super::source::{Mode, Node};
 use super::super::text::escape_value;
 use super::PARSE_JSON;
 
@@ -208,7 +208,11 @@ fn memory(desk: &mut Desk<'_>, data: &Fields<'_>, id: &str) -> Option<Value> {
     memory.mark("role_prefix");
     memory.mark("window");
     desk.report.unread(&memory, &["query_prompt_template"], Some(id));
-    let query = if query.trim().is_empty() { "{{#sys.query#}}" } else { query };
+    let query = match (query.trim(), desk.app.mode) {
+        ("", Mode::Workflow) => return None,
+        ("", Mode::Chat) => "{{#sys.query#}}",
+        (query, _) => query,
+    };
     // Files are told of once, with the settings for them.
     let query = query.replace("{{#userinput.files#}}", "").replace("{{#sys.files#}}", "");
     let content = desk.text(query.trim(), &memory.at.field("query_prompt_template"));

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::super::NOT_CONVERTED;
 use super::super::fields::{name_of, selector};
 use super::super::reference::{Desk, Presence, Reference, Shape, item_name};
 use super::super::scope;
@@ -112,6 +113,7 @@ pub(super) fn iteration(
         other => return Err(format!("the error_handle_mode {other:?} isn't known")),
     };
     let at_once = data.count("parallel_nums").unwrap_or(10).clamp(1, MAX_CONCURRENCY);
+    let mut on_item_error = on_item_error;
     let concurrency = if data.is_true("is_parallel") { at_once } else { 1 };
     for field in
         ["start_node_id", "iterator_input_type", "output_type", "parent_loop_id", "isParallel"]
@@ -119,14 +121,24 @@ pub(super) fn iteration(
         data.mark(field);
     }
     desk.around.push(index);
-    let body = scope::body(desk, index);
+    let mut body = scope::body(desk, index);
+    // What is inside has taken its turn; the rest is of the iteration itself again.
+    desk.reader = id.to_owned();
+    desk.node = Some(index);
+    if on_item_error != "fail" && has_gap(&body) {
+        let message = format!(
+            "fails with the first item that fails as long as steps inside are not converted, as nobody would \
+             see that they are missing: then write onItemError: {on_item_error}"
+        );
+        desk.differs(&data.at.field("error_handle_mode"), "error_handle_mode", message);
+        on_item_error = "fail";
+    }
     let result = match desk.feedback.no_result(id) {
         Some(_) => None,
         None => desk.selected(data, "output_selector"),
     };
     let depth = desk.around.len();
     desk.around.pop();
-    let mut body = body;
     match &result {
         Some(result) => {
             body.insert("result".to_owned(), json!(format!("{{{{ {} }}}}", result.expression)));
@@ -152,4 +164,15 @@ pub(super) fn iteration(
         "onItemError": on_item_error,
         "body": body,
     })])
+}
+
+/// Whether something in a body stands for what is not converted.
+fn has_gap(body: &Map<String, Value>) -> bool {
+    body.values().any(|value| match value {
+        Value::Array(items) => items.iter().filter_map(Value::as_object).any(|item| {
+            item.get("code").and_then(Value::as_str) == Some(NOT_CONVERTED) || has_gap(item)
+        }),
+        Value::Object(fields) => has_gap(fields),
+        _ => false,
+    })
 }
