@@ -7,6 +7,7 @@ mod failures;
 mod fixtures;
 mod gaps;
 mod mutations;
+mod requests;
 mod steps;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! Collects what became of everything. It judges nothing.
 
+use std::collections::BTreeSet;
+
 use super::super::{Finding, Outcome};
 use super::fields::Fields;
 use crate::workflow::problem::Pointer;
@@ -8,6 +10,8 @@ use crate::workflow::problem::Pointer;
 #[derive(Debug, Default)]
 pub(super) struct Report {
     findings: Vec<Finding>,
+    /// Pointers and messages of what was said, as the same is often met several times.
+    said: BTreeSet<(String, String)>,
 }
 
 impl Report {
@@ -68,12 +72,14 @@ impl Report {
             node: Some(node.to_owned()),
             message,
         };
+        self.said.insert((finding.pointer.clone(), finding.message.clone()));
         self.findings.insert(at_first.min(self.findings.len()), finding);
     }
 
     /// Whether anything was said about what stands at a place.
     pub(super) fn tells_of(&self, at: &Pointer) -> bool {
-        self.findings.iter().any(|finding| finding.pointer == at.as_str())
+        let first = (at.as_str().to_owned(), String::new());
+        self.said.range(first..).next().is_some_and(|(pointer, _)| pointer == at.as_str())
     }
 
     /// How many there are.
@@ -101,7 +107,7 @@ impl Report {
             node: node.map(str::to_owned),
             message,
         };
-        if !self.findings.contains(&finding) {
+        if self.said.insert((finding.pointer.clone(), finding.message.clone())) {
             self.findings.push(finding);
         }
     }

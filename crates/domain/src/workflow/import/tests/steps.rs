@@ -352,6 +352,34 @@ fn start_stays_as_a_fork_where_it_leads_to_what_others_lead_to() {
 }
 
 #[test]
+fn groups_of_an_aggregator_have_an_output_each() {
+    let mut source = fixtures::three_ways();
+    let group = |name: &str, variables: Value| {
+        json!({"groupId": "g", "group_name": name,
+        "output_type": "string", "variables": variables})
+    };
+    source["workflow"]["graph"]["nodes"][6]["data"]["advanced_settings"] = json!({
+        "group_enabled": true,
+        "groups": [
+            group("Texts", json!([["102", "output"], ["103", "output"]])),
+            group("Models", json!([["104", "text"], ["100", "topic"]])),
+        ],
+    });
+    source["workflow"]["graph"]["nodes"][7]["data"]["outputs"][0]["value_selector"] =
+        json!(["106", "Texts", "output"]);
+    let (imported, _) = imported(&source);
+    let context = json!({"inputs": {"topic": "tea"}, "nodes": {
+        "refund": {"status": "skipped"},
+        "order": {"status": "skipped"},
+        "ask": {"status": "skipped"},
+    }});
+    let pick = evaluated(&made(&imported.definition, "pick")["value"], &context);
+    assert_eq!(pick, json!({"Texts": {"output": null}, "Models": {"output": "tea"}}));
+    let result = &made(&imported.definition, "end")["result"];
+    assert_eq!(result["answer"], "{{ nodes.pick.output.Texts.output }}");
+}
+
+#[test]
 fn ids_are_readable_unique_and_always_the_same() {
     let titles = ["Draft!", "draft", "下一步", "7 things", "nodes", "draft_2", "Ünïcode ok"];
     let nodes = titles.iter().enumerate();
