@@ -77,7 +77,18 @@ pub fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     // Prints all variables: a leak in an answer, and nothing else.
     environment.remove_global("debug");
+    environment.add_filter("fromjson", from_json);
     environment
+}
+
+/// The value that a JSON text stands for: what `tojson` is the other way round. Models answer in texts.
+fn from_json(text: &str) -> Result<minijinja::Value, minijinja::Error> {
+    let value: Value = serde_json::from_str(text).map_err(|error| {
+        // Serde's own message may quote the text.
+        let place = format!("not JSON: line {} column {}", error.line(), error.column());
+        minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, place)
+    })?;
+    Ok(minijinja::Value::from(minijinja::value::Serde(value)))
 }
 
 /// The JSON of a value; undefined is an error.
