@@ -132,6 +132,9 @@ async fn deleted_definition_is_gone_and_its_versions_stay() {
         assert_eq!(served.get(&at("gone/versions")).await.status.as_u16(), 404);
         assert_eq!(served.get(&at("gone")).await.status.as_u16(), 404);
     }
+    let chat = json!({"model": "w", "messages": [{"role": "user", "content": "x"}]});
+    let refused = served.post("/v1/chat/completions", &chat).await;
+    assert_eq!(refused.json()["error"]["code"], "model_not_found", "{}", refused.text);
     let anew = put(&served, NEW, &workflow("w", json!(5))).await;
     assert_eq!((anew.status.as_u16(), anew.header("etag")), (201, "\"5\""));
 }
