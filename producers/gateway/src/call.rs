@@ -87,7 +87,7 @@ enum Armed {
 impl Call {
     /// Follows, then publishes: nothing of the answer can be missed.
     pub(crate) async fn start(app: &App, intent: &Intent, trace: &Trace) -> Result<Self, Fault> {
-        let (id, tenant) = (intent.request.id.clone(), intent.request.tenant.clone());
+        let (id, tenant) = (intent.request.id().to_owned(), intent.request.tenant().to_owned());
         let following = app.hub.follow(&tenant, &id);
         let armed = match (intent.novelty, intent.orphan) {
             (Novelty::New, Orphan::Cancelled) => Armed::Yes,

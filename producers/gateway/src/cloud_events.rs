@@ -124,7 +124,7 @@ pub(crate) async fn create(
         // After a failure in the middle the whole batch can be sent again: what stands is found.
         let standing = app.start(&intent, &trace).await?;
         first.get_or_insert(standing);
-        accepted.push(requests::taken(intent.request.id));
+        accepted.push(requests::taken(intent.request.id().to_owned()));
     }
     let single = matches!(mode, Mode::Binary | Mode::Structured);
     let taken = match (single, accepted.pop()) {
@@ -242,12 +242,12 @@ fn intent(
         let problem = "must not be given: it follows from the event's source and id";
         return Err(inside(Fault::invalid("id", problem)));
     }
-    let mut intent = requests::read(&event.data.to_string(), tenant, None).map_err(inside)?;
-    known_model(app, tenant, &intent.request.model)?;
-    intent.request.id = crate::ids::of_event(tenant, &event.source, &event.id);
-    intent.novelty = Novelty::Maybe;
-    intent.note.hash = Some(hash("events", &event.data));
-    Ok((intent, event.trace_parent))
+    let mut asked = requests::read(&event.data.to_string(), tenant, None).map_err(inside)?;
+    known_model(app, tenant, &asked.request.model)?;
+    asked.request.id = crate::ids::of_event(tenant, &event.source, &event.id);
+    asked.novelty = Novelty::Maybe;
+    asked.note.hash = Some(hash("events", &event.data));
+    Ok((asked.into_intent(), event.trace_parent))
 }
 
 /// A header's value as the CloudEvents HTTP binding writes it; `None`: not written so.

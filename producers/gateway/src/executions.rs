@@ -1,12 +1,9 @@
-//! `GET /v1/executions`, `GET /v1/executions/{id}` and what steers an execution.
+//! `GET /v1/executions` and `GET /v1/executions/{id}`.
 #![allow(unused_qualifications, reason = "the macro of the document writes them")]
 
+use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
-use domain::fact::Order;
 use domain::time::Millis;
 use domain::topic::Kind;
 use serde::Deserialize;
@@ -14,15 +11,10 @@ use store::{Cursor, Execution, Filter, Status};
 use utoipa::IntoParams;
 
 use crate::App;
-use crate::auth::{Caller, See, Steer};
-use crate::docs::shapes::ProblemDetails;
+use crate::auth::{Caller, See};
 use crate::fault::{Fault, Problem};
-use crate::trace::Trace;
-use crate::view::{Accepted, ExecutionView, Executions, Links};
+use crate::view::{ExecutionView, Executions};
 use crate::waiting;
-
-/// What a path's last segment ends with to cancel.
-pub(crate) const CANCEL: &str = ":cancel";
 
 /// An id in a path, checked.
 pub(crate) fn id(path: Result<Path<String>, PathRejection>) -> Result<String, Fault> {
@@ -174,54 +166,4 @@ pub(crate) async fn get(
         }
         None => Err(Problem(Fault::NotFound { what: "execution", name: id })),
     }
-}
-
-/// Ends an execution as cancelled. Its provider call is aborted; nothing new starts.
-///
-/// The 202 says that the command stands in the log; the execution's `execution.cancelled` says that it was
-/// carried out. One that ended in the meantime stays as it ended.
-#[utoipa::path(
-    post,
-    path = "/v1/executions/{id}:cancel",
-    tag = "executions",
-    params(("id" = String, Path, min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$", description = "The execution")),
-    responses(
-        (status = 202, description = "The command stands", body = Accepted),
-        (status = 409, description = "The execution has already ended", body = ProblemDetails, content_type = "application/problem+json"),
-        crate::docs::ReadErrors,
-    ),
-    security(("key" = []))
-)]
-pub(crate) async fn cancel(
-    State(app): State<App>,
-    caller: Caller<Steer, Problem>,
-    Extension(trace): Extension<Trace>,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Response, Problem> {
-    // The router matches whole segments, so the verb comes with the id.
-    let path = match path {
-        Ok(Path(segment)) => match segment.strip_suffix(CANCEL) {
-            Some(id) => Ok(Path(id.to_owned())),
-            None => return Err(Problem(Fault::Method { allowed: "GET, HEAD" })),
-        },
-        Err(wrong) => Err(wrong),
-    };
-    let id = id(path)?;
-    let Some(execution) = find(&app, caller.tenant(), &id).await? else {
-        return Err(Problem(Fault::NotFound { what: "execution", name: id }));
-    };
-    if execution.status.is_terminal() {
-        return Err(Problem(Fault::Conflict {
-            code: "already_ended",
-            problem: format!("the execution has already ended: {}", execution.status.as_str()),
-            version: None,
-        }));
-    }
-    let order = Order::Cancel { reason: Some("asked for over HTTP".into()) };
-    app.publish_command(execution.kind, &id, caller.tenant(), order, Some(&trace))
-        .await
-        .map_err(|error| error.into_fault(Some(&id)))?;
-    let links = Links::of(&id);
-    let status = execution.status.as_str().to_owned();
-    Ok((StatusCode::ACCEPTED, Json(Accepted { id, status, links })).into_response())
 }

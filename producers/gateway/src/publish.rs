@@ -4,7 +4,7 @@ use bytes::Bytes;
 use domain::catalogue::DefinitionProposed;
 use domain::claim::MAX_VALUE_BYTES;
 use domain::fact::{Command, Fact, Order};
-use domain::request::ModelRequest;
+use domain::request::{ModelRequest, WorkflowStart};
 use domain::time::Millis;
 use domain::topic::{Kind, Topic};
 use runtime::ports::{Headers, Outgoing};
@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::App;
 use crate::fault::Fault;
+use crate::start::Request;
 use crate::trace::Trace;
 
 /// Who the CloudEvents of this crate say they come from.
@@ -41,29 +42,27 @@ pub(crate) fn new_id() -> String {
 }
 
 impl App {
-    /// Writes a model request; returns when it stands. A large body is kept first, and its record has a claim
+    /// Writes a request; returns when it stands. A large body is kept first, and its record has a claim
     /// check.
     pub(crate) async fn publish_request(
         &self,
-        request: &ModelRequest,
+        request: &Request,
         trace: &Trace,
     ) -> Result<(), PublishError> {
-        let value = match self.claims.limit() < request.body.len() {
-            true => self.ids.frame(&self.claimed(request).await?)?,
-            false => self.ids.frame(request)?,
+        let (value, name) = match request {
+            Request::Model(it) if self.claims.limit() < it.body.len() => {
+                (self.ids.frame(&self.claimed(it).await?)?, ModelRequest::NAME)
+            }
+            Request::Model(it) => (self.ids.frame(&**it)?, ModelRequest::NAME),
+            Request::Workflow(it) => (self.ids.frame(&**it)?, WorkflowStart::NAME),
         };
+        let id = request.id();
         let record = Outgoing {
-            topic: Topic::Feed(Kind::Model),
+            topic: Topic::Feed(request.kind()),
             partition: None,
-            key: Some(Bytes::copy_from_slice(request.id.as_bytes())),
+            key: Some(Bytes::copy_from_slice(id.as_bytes())),
             value: value.into(),
-            headers: headers(
-                &request.id,
-                ModelRequest::NAME,
-                &request.tenant,
-                &request.id,
-                Some(trace),
-            ),
+            headers: headers(id, name, request.tenant(), id, Some(trace)),
         };
         self.publish.publish(record).await?;
         Ok(())

@@ -107,29 +107,55 @@ pub(crate) async fn create(
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|error| Fault::invalid("query", error.body_text()))?;
     let wait = query.duration(&app)?;
-    let intent = read(&body.into_text(), caller.tenant(), idempotency_key(&headers)?)?;
-    known_model(&app, caller.tenant(), &intent.request.model)?;
+    let asked = read(&body.into_text(), caller.tenant(), idempotency_key(&headers)?)?;
+    known_model(&app, caller.tenant(), &asked.request.model)?;
+    answer(&app, asked.into_intent(), wait, &trace).await
+}
+
+/// Starts what is intended, and says so at once or when it has ended.
+pub(crate) async fn answer(
+    app: &App,
+    intent: Intent,
+    wait: Duration,
+    trace: &Trace,
+) -> Result<Response, Problem> {
+    let (id, tenant) = (intent.request.id().to_owned(), intent.request.tenant());
     let (standing, ended) = if wait.is_zero() {
-        (app.start(&intent, &trace).await?, None)
+        (app.start(&intent, trace).await?, None)
     } else {
-        let call = Call::start(&app, &intent, &trace).await?;
+        let call = Call::start(app, &intent, trace).await?;
         let standing = call.standing().clone();
-        match find(&app, caller.tenant(), &intent.request.id).await? {
+        match find(app, tenant, &id).await? {
             Some(known) => (standing, Some(waiting::finish(call, known, wait).await)),
             None => (standing, None),
         }
     };
-    let id = intent.request.id;
     let location = [(LOCATION, location(&id))];
     let mut response = match ended.filter(|execution| execution.status.is_terminal()) {
         Some(ended) => {
-            let ended = ExecutionView::from(whole(&app, ended).await?);
+            let ended = ExecutionView::from(whole(app, ended).await?);
             (StatusCode::OK, location, Json(ended)).into_response()
         }
         None => (StatusCode::ACCEPTED, location, Json(taken(id))).into_response(),
     };
     standing.mark(&mut response);
     Ok(response)
+}
+
+/// A model request that is to be started, and is not waited for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) request: ModelRequest,
+    pub(crate) novelty: Novelty,
+    pub(crate) note: Note,
+}
+
+impl Asked {
+    pub(crate) fn into_intent(self) -> Intent {
+        let Self { request, novelty, note } = self;
+        let request = request.into();
+        Intent { request, novelty, findable: Findable::AtOnce, orphan: Orphan::Kept, note }
+    }
 }
 
 /// What is said of a request that stands.
@@ -139,7 +165,7 @@ pub(crate) fn taken(id: String) -> Accepted {
 }
 
 /// Checks a request and fills in what was left out.
-pub(crate) fn read(text: &str, tenant: &str, key: Option<String>) -> Result<Intent, Fault> {
+pub(crate) fn read(text: &str, tenant: &str, key: Option<String>) -> Result<Asked, Fault> {
     let submitted: Submitted = parse(text)?;
     if submitted.tenant.as_deref().is_some_and(|named| named != tenant) {
         return Err(Fault::Forbidden("the API key belongs to another tenant".into()));
@@ -148,16 +174,7 @@ pub(crate) fn read(text: &str, tenant: &str, key: Option<String>) -> Result<Inte
     if media_type != JSON {
         return Err(Fault::invalid("body_media_type", format!("must be `{JSON}`")));
     }
-    let key = match (key, submitted.idempotency_key) {
-        (Some(header), Some(field)) if header != field => {
-            let problem = "differs from the header `Idempotency-Key`";
-            return Err(Fault::invalid("idempotency_key", problem));
-        }
-        (header, field) => header.or(field),
-    };
-    if let Some(key) = &key {
-        domain::id::check(key).map_err(|why| Fault::invalid("idempotency_key", why.to_string()))?;
-    }
+    let key = one_key(key, submitted.idempotency_key)?;
     if let Some(id) = &submitted.id {
         ids::check(tenant, id)?;
     }
@@ -191,11 +208,31 @@ pub(crate) fn read(text: &str, tenant: &str, key: Option<String>) -> Result<Inte
         timeout_ms: submitted.timeout_ms,
         ..ModelRequest::new(chosen.unwrap_or_else(new_id), model, body)
     };
-    Ok(Intent { request, novelty, findable: Findable::AtOnce, orphan: Orphan::Kept, note })
+    Ok(Asked { request, novelty, note })
+}
+
+/// The client's key, in the header or in the body.
+pub(crate) fn one_key(
+    header: Option<String>,
+    field: Option<String>,
+) -> Result<Option<String>, Fault> {
+    if header.is_some() && field.is_some() && header != field {
+        let problem = "differs from the header `Idempotency-Key`";
+        return Err(Fault::invalid("idempotency_key", problem));
+    }
+    let key = header.or(field);
+    if let Some(key) = &key {
+        domain::id::check(key).map_err(|why| Fault::invalid("idempotency_key", why.to_string()))?;
+    }
+    Ok(key)
 }
 
 /// Checks what admission would refuse, so that it is answered at once.
-fn times(timeout: Option<i64>, deadline: Option<i64>, start: Option<i64>) -> Result<(), Fault> {
+pub(crate) fn times(
+    timeout: Option<i64>,
+    deadline: Option<i64>,
+    start: Option<i64>,
+) -> Result<(), Fault> {
     if timeout.is_some_and(|timeout| !(1..=MAX_TIMEOUT_MS).contains(&timeout)) {
         return Err(Fault::invalid("timeout_ms", format!("must be 1 to {MAX_TIMEOUT_MS}")));
     }

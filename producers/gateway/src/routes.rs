@@ -7,12 +7,12 @@ use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post, put};
 
-use crate::definitions::{aliases, compile, models, views, workflows};
+use crate::definitions::{aliases, models, views, workflows};
 use crate::fault::{Fault, OpenAi, Problem};
 use crate::openai::responses;
 use crate::{
     App, cloud_events, docs, events, executions, headers, health, openai, page, requests, trace,
-    values,
+    values, verbs,
 };
 
 pub(crate) fn router(app: App, more: Router) -> Router {
@@ -30,7 +30,7 @@ pub(crate) fn router(app: App, more: Router) -> Router {
         ("/v1/requests", post(requests::create), "POST"),
         ("/v1/events", post(cloud_events::create), "POST"),
         ("/v1/executions", get(executions::list), "GET, HEAD"),
-        ("/v1/executions/{id}", get(executions::get).post(executions::cancel), "GET, HEAD"),
+        ("/v1/executions/{id}", get(executions::get).post(verbs::of_execution), "GET, HEAD"),
         ("/v1/executions/{id}/events", get(events::get), "GET, HEAD"),
         ("/v1/values/{hash}", get(values::get), "GET, HEAD"),
         ("/v1/definitions/models", get(models::list), "GET, HEAD"),
@@ -61,7 +61,7 @@ pub(crate) fn router(app: App, more: Router) -> Router {
             get(aliases::get).merge(put(aliases::put)).delete(aliases::delete),
             "GET, HEAD, PUT, DELETE",
         ),
-        ("/v1/workflows/{name}", post(compile::post), "POST"),
+        ("/v1/workflows/{name}", post(verbs::of_workflow), "POST"),
         ("/healthz", get(health::live), "GET, HEAD"),
         ("/readyz", get(health::ready), "GET, HEAD"),
         ("/metrics", get(health::metrics), "GET, HEAD"),
@@ -71,9 +71,9 @@ pub(crate) fn router(app: App, more: Router) -> Router {
         ("/", get(page::get), "GET, HEAD"),
     ];
     let refusing = |route: MethodRouter<App>, refuse: fn(&'static str) -> Response, allowed| {
-        // A command shares its route with the execution that it is for.
+        // A verb shares its route with what it is for.
         route.fallback(move |uri: Uri| async move {
-            refuse(if uri.path().ends_with(executions::CANCEL) { "POST" } else { allowed })
+            refuse(if verbs::is_in(uri.path()) { "POST" } else { allowed })
         })
     };
     let mut router = Router::new();

@@ -6,12 +6,13 @@
 //! is refused. What the store knows to be admitted is not published again. A request with an id that was
 //! made just now can't come again, so it pays for none of this.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use domain::claim::ClaimCheck;
-use domain::request::{JSON, ModelRequest};
+use domain::request::{JSON, ModelRequest, WorkflowStart};
 use domain::topic::Kind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -60,10 +61,66 @@ pub(crate) enum Orphan {
     Kept,
 }
 
+/// What a client asks for.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    /// A model call.
+    Model(Box<ModelRequest>),
+    /// A run of a workflow.
+    Workflow(Box<WorkflowStart>),
+}
+
+impl From<ModelRequest> for Request {
+    fn from(request: ModelRequest) -> Self {
+        Self::Model(Box::new(request))
+    }
+}
+
+impl Request {
+    /// Its id, and that of the execution.
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Self::Model(it) => &it.id,
+            Self::Workflow(it) => &it.id,
+        }
+    }
+
+    /// Whose it is.
+    pub(crate) fn tenant(&self) -> &str {
+        match self {
+            Self::Model(it) => &it.tenant,
+            Self::Workflow(it) => &it.tenant,
+        }
+    }
+
+    /// What it asks for.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Model(_) => Kind::Model,
+            Self::Workflow(_) => Kind::Workflow,
+        }
+    }
+
+    /// The definition that it names.
+    pub(crate) fn definition(&self) -> &str {
+        match self {
+            Self::Model(it) => &it.model,
+            Self::Workflow(it) => &it.workflow,
+        }
+    }
+
+    fn labels(&self) -> &BTreeMap<String, String> {
+        match self {
+            Self::Model(it) => &it.labels,
+            Self::Workflow(it) => &it.labels,
+        }
+    }
+}
+
 /// What is to be started.
 #[derive(Clone, Debug)]
 pub(crate) struct Intent {
-    pub(crate) request: ModelRequest,
+    pub(crate) request: Request,
     pub(crate) novelty: Novelty,
     pub(crate) findable: Findable,
     pub(crate) orphan: Orphan,
@@ -175,12 +232,12 @@ impl Intent {
     pub(crate) fn accepted(&self) -> AcceptedExecution {
         let request = &self.request;
         AcceptedExecution {
-            id: request.id.clone(),
-            tenant: request.tenant.clone(),
-            kind: Kind::Model,
-            definition: request.model.clone(),
+            id: request.id().to_owned(),
+            tenant: request.tenant().to_owned(),
+            kind: request.kind(),
+            definition: request.definition().to_owned(),
             request_time: now(),
-            labels: request.labels.clone(),
+            labels: request.labels().clone(),
             note: self.note.text(),
         }
     }
@@ -190,7 +247,7 @@ impl App {
     /// Starts what is intended, unless it was started before. When it returns, the request stands.
     pub(crate) async fn start(&self, intent: &Intent, trace: &Trace) -> Result<Standing, Fault> {
         let request = &intent.request;
-        let away = |error: crate::publish::PublishError| error.into_fault(Some(&request.id));
+        let away = |error: crate::publish::PublishError| error.into_fault(Some(request.id()));
         if intent.novelty == Novelty::New {
             self.publish_request(request, trace).await.map_err(away)?;
             if intent.findable == Findable::AtOnce
@@ -215,7 +272,7 @@ impl App {
 
     /// Finds out whether the id is known, and if not makes it known with what was asked.
     async fn claim(&self, intent: &Intent) -> Result<Standing, Fault> {
-        let ModelRequest { id, tenant, .. } = &intent.request;
+        let (id, tenant) = (intent.request.id(), intent.request.tenant());
         let away = |error: store::StoreError| {
             tracing::warn!(%error, "the store can't be asked whether a request came before");
             Fault::Away { what: "the store", execution: None }
@@ -225,7 +282,7 @@ impl App {
             let first = Note::of(&execution).hash;
             // One that didn't come this way, or that another gateway took, has no hash to compare.
             if first.is_some() && first != intent.note.hash {
-                return Err(Fault::Reused { execution: id.clone() });
+                return Err(Fault::Reused { execution: id.to_owned() });
             }
             return Ok(Standing::Again(Box::new(execution)));
         }

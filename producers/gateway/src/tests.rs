@@ -11,6 +11,7 @@ mod ours;
 mod replays;
 mod responses;
 mod surface;
+mod workflows;
 pub(crate) mod world;
 
 use super::*;

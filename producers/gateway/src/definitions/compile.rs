@@ -21,12 +21,10 @@ use crate::App;
 use crate::auth::{Caller, Look};
 use crate::docs::shapes::Finding;
 use crate::fault::{Fault, Problem};
+use crate::verbs;
 
 use super::WORKFLOWS;
 use super::source::Source;
-
-/// What a path's last segment ends with to compile.
-pub(crate) const COMPILE: &str = ":compile";
 
 /// Which version is looked at.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -87,15 +85,7 @@ pub(crate) async fn post(
     query: Result<Query<Asked>, QueryRejection>,
     source: Source,
 ) -> Result<Json<Verdict>, Problem> {
-    // The router matches whole segments, so the verb comes with the name.
-    let path = match path {
-        Ok(Path(segment)) => match segment.strip_suffix(COMPILE) {
-            Some(name) => Ok(Path(name.to_owned())),
-            None => return Err(Problem(Fault::NoRoute)),
-        },
-        Err(wrong) => Err(wrong),
-    };
-    let name = WORKFLOWS.name(path)?;
+    let name = WORKFLOWS.name(verbs::without(path, verbs::COMPILE)?)?;
     let asked = version_asked(query)?;
     let catalogue = app.definitions.snapshot();
     let tenant = caller.tenant();

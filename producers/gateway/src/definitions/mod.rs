@@ -204,7 +204,7 @@ impl Sort {
 }
 
 /// Checks the name of a workflow or of an alias.
-fn workflow_name(name: &str, place: &str) -> Result<(), Fault> {
+pub(crate) fn workflow_name(name: &str, place: &str) -> Result<(), Fault> {
     if is_name(name) {
         return Ok(());
     }

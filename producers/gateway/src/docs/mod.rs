@@ -13,7 +13,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
 use crate::docs::shapes::{OpenAiError, ProblemDetails};
-use crate::{App, cloud_events, definitions, events, executions, health, openai, requests};
+use crate::{
+    App, cloud_events, definitions, events, executions, health, openai, requests, running, steering,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -36,7 +38,11 @@ use crate::{App, cloud_events, definitions, events, executions, health, openai, 
         cloud_events::create,
         executions::list,
         executions::get,
-        executions::cancel,
+        steering::cancel,
+        steering::pause,
+        steering::resume,
+        steering::signal,
+        running::start,
         events::get,
         crate::values::get,
         definitions::models::list,

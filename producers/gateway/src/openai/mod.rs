@@ -62,6 +62,7 @@ pub(crate) fn named(
         novelty = Novelty::Maybe;
         note.hash = Some(start::hash(route, asked));
     }
+    let request = request.into();
     Intent { request, novelty, findable: Findable::Later, orphan: Orphan::Cancelled, note }
 }
 
@@ -78,7 +79,11 @@ async fn whole(app: &App, intent: &Intent, trace: &Trace) -> Result<Whole, Fault
     let deadline = Instant::now() + app.options.wait;
     let mut call = Call::start(app, intent, trace).await?;
     let answer = call.answer(deadline).await?.into_output(call.id())?;
-    Ok(Whole { answer, execution: intent.request.id.clone(), standing: call.standing().clone() })
+    Ok(Whole {
+        answer,
+        execution: intent.request.id().to_owned(),
+        standing: call.standing().clone(),
+    })
 }
 
 /// An answer in one piece.

@@ -109,7 +109,7 @@ pub(crate) async fn create(
     }
     let mut call = Call::start(&app, &intent, &trace).await?;
     let standing = call.standing().clone();
-    let id = intent.request.id.as_str();
+    let id = intent.request.id();
     let mut response = match (asked.delivery, asked.ground) {
         (Delivery::Stream, ground) => {
             let assembly = Assembly::new(id, memo, None);
