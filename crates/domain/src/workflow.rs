@@ -58,6 +58,7 @@ pub mod compile;
 pub mod definition;
 pub mod diff;
 pub mod fields;
+pub mod history;
 pub mod import;
 pub mod mermaid;
 pub mod problem;

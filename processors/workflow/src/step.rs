@@ -24,6 +24,7 @@ pub(crate) fn step(
     context: &mut Context<'_, Workflows>,
 ) -> Result<(), StepError> {
     let known = execution(context);
+    let mut begins_with = None;
     let (happened, execution) = match (event, known) {
         (Event::Admitted { request, version, trace_parent, log_content }, None) => {
             let version = version.unwrap_or_default();
@@ -32,6 +33,7 @@ pub(crate) fn step(
                 StepError::Broken(format!("the inputs of an admitted start aren't JSON: {place}"))
             })?;
             let not_before = request.not_before;
+            begins_with = Some(admitted(&inputs, version, not_before));
             let admission = Admission { execution: execution.clone(), inputs, not_before };
             (run::Event::Admitted(Box::new(admission)), execution)
         }
@@ -49,7 +51,7 @@ pub(crate) fn step(
             StepError::NotYet(format!("version {version} of workflow `{workflow}`"))
         })?
         .map_err(StepError::Broken)?;
-    fold(&program, &execution, happened, context)
+    fold(&program, &execution, happened, begins_with, context)
 }
 
 /// Ends an execution that can't be folded any further.
@@ -58,7 +60,7 @@ pub(crate) fn fail(programs: &Programs, failure: &Failure, context: &mut Context
         let pinned = programs.pinned(&execution.tenant, &execution.workflow, execution.version);
         match pinned {
             Some(Ok(program)) => {
-                fold(&program, &execution, run::Event::Broken(failure.clone()), context)
+                fold(&program, &execution, run::Event::Broken(failure.clone()), None, context)
             }
             _ => end(&execution, broken(failure), context),
         }
@@ -112,6 +114,13 @@ fn begun(
         trace_parent,
         log_content,
     }
+}
+
+/// What those who follow are told of an admission.
+fn admitted(inputs: &Document, version: i32, not_before: Option<Millis>) -> String {
+    // The inputs are JSON already.
+    let (inputs, not_before) = (inputs.text(), Value::from(not_before.map(|time| time.0)));
+    format!(r#"{{"version":{version},"not_before":{not_before},"input":{inputs}}}"#)
 }
 
 /// What a fact means to an execution; `None`: nothing.
@@ -172,6 +181,7 @@ fn fold(
     program: &Program,
     execution: &Execution,
     happened: run::Event,
+    mut begins_with: Option<String>,
     context: &mut Context<'_, Workflows>,
 ) -> Result<(), StepError> {
     let (id, now) = (context.entity().to_owned(), context.now());
@@ -179,7 +189,11 @@ fn fold(
         .map_err(|Damaged(why)| StepError::Broken(why))?;
     for effect in effects {
         match effect {
-            Effect::Announce(told) => announce(*told, execution, context)?,
+            Effect::Announce(mut told) => {
+                // The first of an admission's events is that of the admission.
+                told.data = told.data.or(begins_with.take());
+                announce(*told, execution, context)?;
+            }
             Effect::Ask(request) => ask(*request, execution, context)?,
             Effect::Tell { kind, id, order } => context.command(kind, &id, order)?,
             Effect::Want { step, attempt, call } => context.want(&key(&step, attempt), *call),

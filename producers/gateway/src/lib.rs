@@ -29,6 +29,7 @@ mod running;
 mod shape;
 mod start;
 mod steering;
+mod steps;
 mod text;
 mod trace;
 mod values;

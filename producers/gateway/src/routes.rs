@@ -11,8 +11,8 @@ use crate::definitions::{aliases, models, views, workflows};
 use crate::fault::{Fault, OpenAi, Problem};
 use crate::openai::responses;
 use crate::{
-    App, cloud_events, docs, events, executions, headers, health, openai, page, requests, trace,
-    values, verbs,
+    App, cloud_events, docs, events, executions, headers, health, openai, page, requests, steps,
+    trace, values, verbs,
 };
 
 pub(crate) fn router(app: App, more: Router) -> Router {
@@ -32,6 +32,9 @@ pub(crate) fn router(app: App, more: Router) -> Router {
         ("/v1/executions", get(executions::list), "GET, HEAD"),
         ("/v1/executions/{id}", get(executions::get).post(verbs::of_execution), "GET, HEAD"),
         ("/v1/executions/{id}/events", get(events::get), "GET, HEAD"),
+        ("/v1/executions/{id}/steps", get(steps::list), "GET, HEAD"),
+        ("/v1/executions/{id}/steps/{step}", get(steps::get), "GET, HEAD"),
+        ("/v1/executions/{id}/why", get(steps::why), "GET, HEAD"),
         ("/v1/values/{hash}", get(values::get), "GET, HEAD"),
         ("/v1/definitions/models", get(models::list), "GET, HEAD"),
         (

@@ -22,7 +22,7 @@ pub(crate) enum Json {
 }
 
 impl Json {
-    fn of(text: String) -> Self {
+    pub(crate) fn of(text: String) -> Self {
         match serde_json::from_str::<&RawValue>(&text) {
             Ok(raw) => Self::Raw(raw.to_owned()),
             Err(_) => Self::Text(text),

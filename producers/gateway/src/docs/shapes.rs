@@ -177,6 +177,19 @@ pub(crate) enum StatusName {
     TimedOut,
 }
 
+/// How far a step is.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum StepStateName {
+    Running,
+    Waiting,
+    Retrying,
+    Succeeded,
+    Failed,
+    Skipped,
+    Cancelled,
+}
+
 /// Bodies of requests: their schemas are written by hand, in `bodies.json`.
 pub(crate) mod bodies {
     use utoipa::ToSchema;

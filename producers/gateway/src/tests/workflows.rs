@@ -80,7 +80,12 @@ async fn wrong_start_is_refused_at_its_place() {
         (START, json!({"input": {"name": "a"}, "version": 1, "alias": "b"}), 400, "alias"),
         (START, json!({"input": {"name": "a"}, "id": "theirs/1"}), 400, "id"),
         (START, json!({"input": {"name": "a"}, "deadline": -1}), 400, "deadline"),
-        (START, json!({"input": {"name": "a"}, "search_attributes": {"": "x"}}), 400, "search_attributes"),
+        (
+            START,
+            json!({"input": {"name": "a"}, "search_attributes": {"": "x"}}),
+            400,
+            "search_attributes",
+        ),
         (START, json!({"input": {"name": "a"}, "version": 9}), 404, "greet, 9"),
         (START, json!({"input": {"name": "a"}, "alias": "next"}), 404, "greet, next"),
         ("/v1/workflows/other:start", input(), 404, "other"),
