@@ -328,8 +328,9 @@ impl<M: Memory> Machine<'_, M> {
         match &self.program.node(at.node).kind {
             Kind::Map { .. } => self.cancel_items(&step, &run, reason),
             Kind::Loop { .. } => {
+                self.cancel_frame(&format!("{step}[{}]", run.iteration), reason)?;
                 self.memory.remove(&name::last(&step));
-                self.cancel_frame(&format!("{step}[{}]", run.iteration), reason)
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -406,6 +407,11 @@ impl<M: Memory> Machine<'_, M> {
             self.frame_mut(path)?.over = true;
             if let Some(parent) = parent {
                 self.frame_mut(&parent.frame)?.undoable = true;
+                // What undoes sees the iteration as it was.
+                let owner = self.program.step(&parent.frame, index(parent.node));
+                if let Some(last) = self.value(&name::last(&owner)) {
+                    self.memory.put(&name::last(path), Entry::Value(last));
+                }
             }
             return Ok(());
         }

@@ -197,3 +197,22 @@ fn signal_that_comes_while_it_undoes_is_refused() {
     assert_eq!(world.of_type(EventType::SignalRefused).len(), 1);
     assert_eq!(world.open(), ["undo"]);
 }
+
+#[test]
+fn iteration_is_undone_with_the_value_that_it_began_with() {
+    let body = json!({"nodes": [with(call("book"), "compensate", json!("unbook")),
+            call_with("unbook", "{{ iteration }} after {{ last }}")],
+        "result": "{{ nodes.book.output }}"});
+    let nodes = json!([{"id": "l", "kind": "loop", "until": "{{ iteration == 2 }}",
+        "maxIterations": 5, "body": body}, call("final")]);
+    let mut world = World::new(&graph(nodes, json!([edge("l", "final")])));
+    for iteration in 0..3 {
+        world.answer(&format!("l[{iteration}].book"), json!(iteration * 10));
+    }
+    world.cancel();
+    for (iteration, last) in [(2, "10"), (1, "0"), (0, "None")] {
+        assert_eq!(arguments(&world), format!(r#"{{"it":"{iteration} after {last}"}}"#));
+        world.answer(&format!("l[{iteration}].unbook"), json!(1));
+    }
+    assert_eq!(world.ended().status, Terminal::Cancelled);
+}
