@@ -10,7 +10,7 @@ mod flowchart;
 mod json_schema;
 mod large;
 mod mutations;
-mod random_graphs;
+pub(in crate::workflow) mod random_graphs;
 
 use serde_json::{Value, json};
 

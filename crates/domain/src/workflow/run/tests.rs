@@ -1,12 +1,14 @@
 //! The machine against what the documentation of [`crate::workflow`] says, one claim a test; against a naive
 //! reference on random graphs; and, on small graphs, every order of events.
 
+mod agreement;
 mod bodies;
 mod ending;
 mod entries;
 mod failing;
 mod flow;
 mod joins;
+mod reference;
 mod undoing;
 mod waits;
 mod world;
