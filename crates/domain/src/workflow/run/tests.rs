@@ -8,6 +8,7 @@ mod entries;
 mod failing;
 mod flow;
 mod joins;
+mod models;
 mod reference;
 mod undoing;
 mod waits;

@@ -133,13 +133,13 @@ impl<'p> Pair<'p> {
         let one =
             |chance: &mut Chance, list: &[(String, i32)]| list[chance.below(list.len())].clone();
         match chance.below(24) {
-            10..=13 if !open.is_empty() => {
+            9..=13 if !open.is_empty() => {
                 seen.note("failed answers");
                 let (step, attempt) = one(chance, &open);
-                let class = [ErrorClass::Provider, ErrorClass::Network, ErrorClass::Invalid]
+                let class = [ErrorClass::Provider, ErrorClass::Provider, ErrorClass::Network]
                     [chance.below(3)];
                 let failure = Failure::new(class, class.as_str(), "no");
-                let failure = if chance.one_in(3) { failure } else { failure.retryable() };
+                let failure = if chance.one_in(4) { failure } else { failure.retryable() };
                 answered(step, attempt, Err(failure))
             }
             14 | 15 if !self.timers.is_empty() => {
@@ -314,7 +314,7 @@ fn agree_on(graphs: u32, salt: u64) {
         max_shrink_iters: 1_000,
         ..Config::default()
     };
-    let choices = |most| prop::collection::vec(any::<u32>(), 1..most);
+    let choices = |most| prop::collection::vec(any::<u32>(), most / 3..most);
     let outcome = TestRunner::new(config).run(
         &(choices(90), choices(90), choices(120)),
         |(shape, values, happenings)| {

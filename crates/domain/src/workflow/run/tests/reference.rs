@@ -11,7 +11,6 @@ mod waits;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use minijinja::Environment;
 use serde_json::Value;
 
 use crate::answer::{Failure, Terminal};
@@ -132,7 +131,6 @@ struct Stop {
 pub(super) struct Reference<'p> {
     id: &'p str,
     program: &'p Program,
-    environment: Environment<'static>,
     inputs: Value,
     pub(super) now: Millis,
     deadline: Option<Millis>,
@@ -164,7 +162,6 @@ impl<'p> Reference<'p> {
         Self {
             id,
             program,
-            environment: crate::workflow::template::environment(),
             inputs,
             now,
             deadline,

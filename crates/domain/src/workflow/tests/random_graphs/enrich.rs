@@ -24,6 +24,8 @@ pub(in crate::workflow) fn enrich(definition: &mut Value, chance: &mut Chance) {
 struct Around {
     /// The nodes that edges lead from, by the node that they lead to.
     before: BTreeMap<String, Vec<String>>,
+    /// The nodes that some edge leads to, those of switches included.
+    led_to: BTreeSet<String>,
     /// Whose failure leads to a node.
     mends: BTreeMap<String, String>,
     /// The nodes that only undo others.
@@ -37,10 +39,13 @@ fn text(value: &Value) -> String {
 fn scope(scope: &mut Value, chance: &mut Chance, locals: &[String]) {
     let mut around = Around::default();
     for edge in scope["edges"].as_array().into_iter().flatten() {
+        around.led_to.insert(text(&edge["to"]));
         around.before.entry(text(&edge["to"])).or_default().push(text(&edge["from"]));
     }
     for node in scope["nodes"].as_array().into_iter().flatten() {
         let id = text(&node["id"]);
+        let cases = node["cases"].as_array().into_iter().flatten().map(|case| &case["to"]);
+        around.led_to.extend(cases.chain(node.get("else")).map(text));
         if let Some(branch) = node["onError"].as_str() {
             around.mends.insert(branch.to_owned(), id.clone());
         }
@@ -51,10 +56,10 @@ fn scope(scope: &mut Value, chance: &mut Chance, locals: &[String]) {
     for edge in scope["edges"].as_array_mut().into_iter().flatten() {
         if edge.get("when").is_some() {
             let from = text(&edge["from"]);
-            edge["when"] = match chance.below(8) {
-                1..=3 => json!(format!("{{{{ nodes.{from}.output == 1 }}}}")),
+            edge["when"] = match chance.below(16) {
+                1..=6 => json!(format!("{{{{ nodes.{from}.output == 1 }}}}")),
                 // Of most outputs this can't be evaluated.
-                4 => json!(format!("{{{{ nodes.{from}.output.a }}}}")),
+                7 => json!(format!("{{{{ nodes.{from}.output.a }}}}")),
                 _ => json!("{{ inputs.c }}"),
             };
         }
@@ -79,6 +84,16 @@ fn scope(scope: &mut Value, chance: &mut Chance, locals: &[String]) {
 fn node(node: &mut Value, chance: &mut Chance, locals: &[String], around: &Around) {
     let id = text(&node["id"]);
     let value = reading(&id, chance, locals, around);
+    // A scope that ends before anything has begun tells little, and so does one in which nobody is asked.
+    let is_early = !around.led_to.contains(&id) && !chance.one_in(8);
+    let is_dull = match text(&node["kind"]).as_str() {
+        "end" | "fail" => is_early,
+        "fork" => chance.one_in(2),
+        _ => false,
+    };
+    if is_dull {
+        *node = json!({"id": id, "kind": "function", "name": "f"});
+    }
     let kind = text(&node["kind"]);
     match kind.as_str() {
         "function" => asking(node, value, chance),
@@ -131,9 +146,9 @@ fn node(node: &mut Value, chance: &mut Chance, locals: &[String], around: &Aroun
         node["timeout"] = json!("5s");
     }
     if node.get("default").is_some() {
-        node["default"] = match chance.below(6) {
-            1 | 2 => json!(format!("{{{{ nodes.{id}.error.code }}}}")),
-            3 => json!("{{ inputs.no.such }}"),
+        node["default"] = match chance.below(16) {
+            1..=6 => json!(format!("{{{{ nodes.{id}.error.code }}}}")),
+            7 => json!("{{ inputs.no.such }}"),
             _ => json!("stands in"),
         };
     }
@@ -168,7 +183,7 @@ fn asking(node: &mut Value, value: Value, chance: &mut Chance) {
         5 => become_kind("agent", json!({"agent": "helper", "input": "it {{ inputs.c }}"})),
         _ => drop(fields.insert("arguments".to_owned(), json!({"v": value}))),
     }
-    if chance.one_in(3) {
+    if chance.below(5) > 2 {
         let mut retry = json!({"maxTries": 2 + chance.below(2), "backoff": {"initial": "1s"}});
         if chance.one_in(3) {
             retry["on"] = json!(["provider"]);

@@ -37,7 +37,7 @@ impl Reference<'_> {
 
     fn value(&self, template: &Template, names: Value) -> Result<Value, Failure> {
         let names = minijinja::Value::from(minijinja::value::Serde(names));
-        let value = template.evaluate(&self.environment, &names);
+        let value = template.evaluate(&self.program.environment, &names);
         value.map_err(|error| {
             let message = format!("an expression can't be evaluated: {error}");
             Failure::new(ErrorClass::Invalid, "expression_failed", message)
