@@ -15,6 +15,7 @@
 
 pub mod document;
 pub mod entry;
+pub mod invariants;
 pub mod program;
 
 mod bodies;
@@ -25,6 +26,9 @@ mod names;
 mod starting;
 mod state;
 mod waits;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

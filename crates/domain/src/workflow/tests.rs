@@ -10,7 +10,7 @@ mod flowchart;
 mod json_schema;
 mod large;
 mod mutations;
-mod random_graphs;
+pub(in crate::workflow) mod random_graphs;
 
 use serde_json::{Value, json};
 
@@ -18,31 +18,31 @@ use super::compile::{Compiled, compile};
 use super::problem::{Problem, Severity};
 
 /// A definition with this `spec`.
-fn workflow(spec: Value) -> Value {
+pub(in crate::workflow) fn workflow(spec: Value) -> Value {
     json!({"apiVersion": "stepstream/v1", "kind": "Workflow", "metadata": {"name": "w"}, "spec": spec})
 }
 
 /// A definition with these nodes and edges.
-fn graph(nodes: Value, edges: Value) -> Value {
+pub(in crate::workflow) fn graph(nodes: Value, edges: Value) -> Value {
     workflow(json!({"nodes": nodes, "edges": edges}))
 }
 
 /// A node that does no harm.
-fn step(id: &str) -> Value {
+pub(in crate::workflow) fn step(id: &str) -> Value {
     json!({"id": id, "kind": "transform", "value": 1})
 }
 
 /// A node that gives this.
-fn gives(id: &str, value: Value) -> Value {
+pub(in crate::workflow) fn gives(id: &str, value: Value) -> Value {
     json!({"id": id, "kind": "transform", "value": value})
 }
 
-fn edge(from: &str, to: &str) -> Value {
+pub(in crate::workflow) fn edge(from: &str, to: &str) -> Value {
     json!({"from": from, "to": to})
 }
 
 /// `node` with a further field.
-fn with(mut node: Value, field: &str, value: Value) -> Value {
+pub(in crate::workflow) fn with(mut node: Value, field: &str, value: Value) -> Value {
     node[field] = value;
     node
 }

@@ -123,7 +123,7 @@ impl<M: Memory> Machine<'_, M> {
             return Err(Damaged(format!("no step {step:?} around {frame:?}")));
         };
         match &program.node(at.node).kind {
-            Kind::Map { on_item_error, .. } => {
+            Kind::Map { concurrency, on_item_error, .. } => {
                 let Some(items) = run.items else {
                     return Err(Damaged(format!("no items at {step:?}")));
                 };
@@ -138,10 +138,14 @@ impl<M: Memory> Machine<'_, M> {
                 if let Some(value) = result {
                     self.memory.put(&name::result(frame), Entry::Value(value));
                 }
+                // Below the bound, the next one stands in the line already.
+                let was_full = items.active >= i64::from(*concurrency);
                 let items = Items { active: items.active - 1, ..items };
                 self.change(&step, |run| run.items = Some(items));
                 if items.next < items.total {
-                    self.line_up_body(&at);
+                    if was_full {
+                        self.line_up_body(&at);
+                    }
                 } else if items.active == 0 {
                     return self.end_items(&at, &step, items.total);
                 }
@@ -197,10 +201,15 @@ impl<M: Memory> Machine<'_, M> {
     }
 
     /// A map is called off.
-    pub(super) fn cancel_items(&mut self, step: &str, run: &Step) -> Result<(), Damaged> {
+    pub(super) fn cancel_items(
+        &mut self,
+        step: &str,
+        run: &Step,
+        reason: Option<&str>,
+    ) -> Result<(), Damaged> {
         let Some(items) = run.items else { return Ok(()) };
         for item in 0..items.next {
-            self.cancel_frame(&format!("{step}[{item}]"))?;
+            self.cancel_frame(&format!("{step}[{item}]"), reason)?;
         }
         self.drop_items(step, 0..items.total);
         Ok(())

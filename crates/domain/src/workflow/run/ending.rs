@@ -52,8 +52,10 @@ impl<M: Memory> Machine<'_, M> {
         if self.progress.ending.is_some() {
             return Ok(());
         }
-        for at in self.nodes_of(MAIN) {
-            self.cancel_step(&at, ending.reason.as_deref())?;
+        self.cancel_open(MAIN, ending.reason.as_deref())?;
+        // It stays for what is to be undone; the flow is over.
+        if self.any_frame(MAIN).is_some() {
+            self.frame_mut(MAIN)?.over = true;
         }
         self.decided.clear();
         self.clear_line();

@@ -328,7 +328,8 @@ pub mod name {
         format!("result/{frame}")
     }
 
-    /// The value of the last iteration of a loop.
+    /// The value of the last iteration of a loop; and, by its frame, of the one before an iteration that is
+    /// over and kept, as something in it may have to be undone.
     #[must_use]
     pub fn last(step: &str) -> String {
         format!("last/{step}")

@@ -59,6 +59,9 @@ impl<M: Memory> Machine<'_, M> {
                     continue;
                 }
             }
+            if self.over {
+                return Ok(());
+            }
             if self.frame(&at.frame).is_some_and(|frame| frame.undecided == 0) {
                 let result = self.result_of(&at.frame)?;
                 self.end_frame(&at.frame, result)?;
@@ -231,10 +234,10 @@ impl<M: Memory> Machine<'_, M> {
             self.effect(Effect::SetTimer { timer: format!("retry/{step}"), due });
             return Ok(());
         }
-        self.give_up(at, failure, spent)
+        self.fall_back(at, failure, spent)
     }
 
-    /// A step failed for good: what its author says then.
+    /// A step failed for good, and what it asked for isn't wanted any more.
     pub(super) fn give_up(
         &mut self,
         at: &At,
@@ -242,6 +245,16 @@ impl<M: Memory> Machine<'_, M> {
         spent: Spent,
     ) -> Result<(), Damaged> {
         self.stop_work(at, None)?;
+        self.fall_back(at, failure, spent)
+    }
+
+    /// A step of which nothing is under way failed for good: what its author says then.
+    pub(super) fn fall_back(
+        &mut self,
+        at: &At,
+        failure: Failure,
+        spent: Spent,
+    ) -> Result<(), Damaged> {
         let step = self.program.step(&at.frame, at.node);
         let program = self.program;
         // An expression of the default may read why it failed.
@@ -295,6 +308,11 @@ impl<M: Memory> Machine<'_, M> {
         }
         if state == NodeState::Running {
             self.stop_work(at, reason)?;
+        }
+        // One that is to be tried again has begun, too.
+        let step = self.program.step(&at.frame, at.node);
+        let is_retried = state == NodeState::Ready && self.step_of(&step).is_some();
+        if state == NodeState::Running || is_retried {
             let announcement = self.of_step(EventType::StepCancelled, at);
             self.announce(announcement);
         }
@@ -308,8 +326,12 @@ impl<M: Memory> Machine<'_, M> {
         let Some(run) = self.step_of(&step).cloned() else { return Ok(()) };
         self.call_off(at, &run, reason);
         match &self.program.node(at.node).kind {
-            Kind::Map { .. } => self.cancel_items(&step, &run),
-            Kind::Loop { .. } => self.cancel_frame(&format!("{step}[{}]", run.iteration)),
+            Kind::Map { .. } => self.cancel_items(&step, &run, reason),
+            Kind::Loop { .. } => {
+                self.cancel_frame(&format!("{step}[{}]", run.iteration), reason)?;
+                self.memory.remove(&name::last(&step));
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -323,28 +345,25 @@ impl<M: Memory> Machine<'_, M> {
             self.effect(Effect::ClearTimer(format!("timeout/{step}")));
         }
         if run.until.is_some() {
-            let what = match (&node.kind, &run.asked) {
-                (Kind::Join { .. }, _) => "join",
-                (Kind::Wait(_), _) => "wait",
-                _ => "retry",
-            };
+            let what = waits_as(&node.kind);
             self.effect(Effect::ClearTimer(format!("{what}/{step}")));
         }
         self.memory.remove(&name::step(&step));
     }
 
     /// Cancels all that is open in a frame, and drops it.
-    pub(super) fn cancel_frame(&mut self, path: &str) -> Result<(), Damaged> {
+    pub(super) fn cancel_frame(&mut self, path: &str, reason: Option<&str>) -> Result<(), Damaged> {
         if self.frame(path).is_none() {
             return Ok(());
         }
-        self.cancel_open(path)?;
+        self.cancel_open(path, reason)?;
         self.leave(path)
     }
 
-    fn cancel_open(&mut self, path: &str) -> Result<(), Damaged> {
+    /// Cancels all that is open in a frame.
+    pub(super) fn cancel_open(&mut self, path: &str, reason: Option<&str>) -> Result<(), Damaged> {
         for at in self.nodes_of(path) {
-            self.cancel_step(&at, None)?;
+            self.cancel_step(&at, reason)?;
         }
         Ok(())
     }
@@ -365,7 +384,7 @@ impl<M: Memory> Machine<'_, M> {
         path: &str,
         outcome: Result<Document, Failure>,
     ) -> Result<(), Damaged> {
-        self.cancel_open(path)?;
+        self.cancel_open(path, None)?;
         let Some(parent) = self.any_frame(path).map(|frame| frame.parent.clone()) else {
             return Ok(());
         };
@@ -388,6 +407,11 @@ impl<M: Memory> Machine<'_, M> {
             self.frame_mut(path)?.over = true;
             if let Some(parent) = parent {
                 self.frame_mut(&parent.frame)?.undoable = true;
+                // What undoes sees the iteration as it was.
+                let owner = self.program.step(&parent.frame, index(parent.node));
+                if let Some(last) = self.value(&name::last(&owner)) {
+                    self.memory.put(&name::last(path), Entry::Value(last));
+                }
             }
             return Ok(());
         }
@@ -411,6 +435,15 @@ impl<M: Memory> Machine<'_, M> {
             }
         }
         self.memory.remove(&name::output(step));
+    }
+}
+
+/// What the timer is called that ends a step's waiting.
+pub(super) fn waits_as(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Join { .. } => "join",
+        Kind::Wait(_) => "wait",
+        _ => "retry",
     }
 }
 

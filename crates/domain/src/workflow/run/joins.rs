@@ -76,6 +76,7 @@ impl<M: Memory> Machine<'_, M> {
             Verdict::Waits => Ok(()),
             Verdict::IsSkipped => self.skip(join),
             Verdict::GoesOn => {
+                self.begin_deadlines(join)?;
                 self.cancel_losers(join)?;
                 let output = match policy {
                     JoinPolicy::Any | JoinPolicy::FirstValid(_) => {
@@ -90,6 +91,7 @@ impl<M: Memory> Machine<'_, M> {
                 self.succeed(join, output, Spent::default())
             }
             Verdict::Fails => {
+                self.begin_deadlines(join)?;
                 self.cancel_losers(join)?;
                 self.give_up(join, unsatisfied(&arrivals), Spent::default())
             }

@@ -57,7 +57,7 @@ impl<M: Memory> Machine<'_, M> {
         Ok(value.value().is_true())
     }
 
-    /// The value of the iteration before.
+    /// The value of the iteration before: of a loop that runs, or of an iteration that is over and kept.
     pub(super) fn last_of(&self, step: &str) -> Document {
         self.value(&name::last(step)).unwrap_or_else(Document::null)
     }
@@ -143,9 +143,11 @@ impl<M: Memory> Machine<'_, M> {
                     add("index", Seen::from(number));
                 }
                 Kind::Loop { .. } => {
+                    let is_over = self.peek(&path).is_some_and(|frame| frame.over);
                     let step = self.program.step(&parent_frame, node);
+                    let last = self.last_of(if is_over { &path } else { &step });
                     add("iteration", Seen::from(number));
-                    add("last", self.last_of(&step).value());
+                    add("last", last.value());
                 }
                 _ => {}
             }

@@ -69,6 +69,9 @@ impl<M: Memory> Machine<'_, M> {
             Some(result) => self.evaluate(at, result),
             None => self.result_of(&at.frame)?,
         };
+        if let Err(failure) = outcome {
+            return self.fall_back(at, failure, Spent::default());
+        }
         let announcement = self.of_step(EventType::StepSucceeded, at);
         self.announce(announcement);
         self.set_state(at, NodeState::Succeeded)?;
@@ -112,7 +115,7 @@ impl<M: Memory> Machine<'_, M> {
                         self.effect(Effect::Want { step, attempt, call: Box::new(call) });
                         Ok(())
                     }
-                    Err(failure) => self.give_up(at, failure, Spent::default()),
+                    Err(failure) => self.fall_back(at, failure, Spent::default()),
                 }
             }
             _ => {

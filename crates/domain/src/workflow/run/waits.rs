@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::document::Document;
 use super::entry::{Entry, Line, NodeState, Step, Task, name};
-use super::flow::Spent;
+use super::flow::{Spent, waits_as};
 use super::state::{At, Machine, index};
 use super::{Announcement, Damaged, Effect, MAX_SIGNALS, Memory};
 use crate::answer::{ErrorClass, Failure};
@@ -18,7 +18,7 @@ impl<M: Memory> Machine<'_, M> {
     /// A timer was due.
     pub(super) fn due(&mut self, timer: &str) -> Result<(), Damaged> {
         match timer {
-            "deadline" => return self.time_out(),
+            "deadline" if self.has_come(self.execution.deadline) => return self.time_out(),
             "start" if self.progress.started.is_none() => return self.begin(),
             // The line goes on after any event.
             "start" | "go" => return Ok(()),
@@ -27,27 +27,41 @@ impl<M: Memory> Machine<'_, M> {
         let Some((what, step)) = timer.split_once('/') else { return Ok(()) };
         let Some(run) = self.step_of(step).cloned() else { return Ok(()) };
         let at = At { frame: run.frame.clone(), node: index(run.node) };
-        let is_open = self.state_of(&at)?.is_open();
+        let node = self.program.node(at.node);
+        if what == "timeout" {
+            let over = node.policy.timeout_ms.map(|ms| run.started.plus(signed(ms)));
+            if !self.has_come(over) {
+                return Ok(());
+            }
+        } else if what != waits_as(&node.kind) || !self.has_come(run.until) {
+            return Ok(());
+        }
         match what {
             "join" => self.join_is_due(&at),
             "retry" => self.try_again(&at),
-            "timeout" if is_open => {
+            "timeout" => {
                 let message = "the time that the node may take is over";
                 let failure = Failure::new(ErrorClass::Timeout, "node_timeout", message);
                 self.give_up(&at, failure.from_source("workflow"), Spent::default())
             }
-            "wait" if is_open && run.signal.is_some() => {
+            "wait" if run.signal.is_some() => {
                 let message = "no signal came in time";
                 let failure = Failure::new(ErrorClass::Timeout, "signal_timeout", message);
                 self.give_up(&at, failure.from_source("workflow"), Spent::default())
             }
-            "wait" if is_open => self.succeed(&at, Document::null(), Spent::default()),
+            "wait" => self.succeed(&at, Document::null(), Spent::default()),
             _ => Ok(()),
         }
     }
 
+    /// Whether a point in time that is waited for has come. A timer that fires early, or again, counts for
+    /// nothing.
+    fn has_come(&self, due: Option<Millis>) -> bool {
+        due.is_some_and(|due| due <= self.now)
+    }
+
     pub(super) fn begin_wait(&mut self, at: &At, step: &str, wait: &Wait) -> Result<(), Damaged> {
-        let after = |ms: u64| i64::try_from(ms).map_or(Millis(i64::MAX), |ms| self.now.plus(ms));
+        let after = |ms: u64| self.now.plus(signed(ms));
         let due = match wait {
             Wait::Duration(ms) => Ok(after(*ms)),
             Wait::DurationOf(text) => self.text(at, text).and_then(|text| {
@@ -93,7 +107,7 @@ impl<M: Memory> Machine<'_, M> {
         if let Some(run) = self.step_of(step).cloned() {
             self.put_step(step, Step { signal: Some(place), ..run });
         }
-        let due = signal.timeout_ms.map(|ms| self.now.plus(i64::try_from(ms).unwrap_or(i64::MAX)));
+        let due = signal.timeout_ms.map(|ms| self.now.plus(signed(ms)));
         if let Some(due) = due {
             self.wait_until(step, due);
         }
@@ -114,8 +128,12 @@ impl<M: Memory> Machine<'_, M> {
         while taken.is_none() && !line.is_empty() {
             let entry = name::signal(signal, line.first);
             line.first += 1;
-            taken = self.value(&entry).filter(|value| self.refusal(at, value).is_none());
+            let value = self.value(&entry);
             self.memory.remove(&entry);
+            match value.as_ref().and_then(|value| self.refusal(at, value)) {
+                Some(failure) => self.refuse(Some(at), failure),
+                None => taken = value,
+            }
         }
         self.put_line(&name::signals(signal), line);
         taken
@@ -132,34 +150,29 @@ impl<M: Memory> Machine<'_, M> {
             self.refuse(None, invalid("signal", &message));
             return Ok(());
         };
-        let mut line = self.line(&name::waiters(signal));
-        let mut place = line.first;
-        while place < line.next {
-            let entry = name::waiter(signal, place);
-            let Some(Entry::Task(waiter)) = self.memory.get(&entry).cloned() else {
-                // Whoever stood there gave up.
-                if place == line.first {
-                    line.first += 1;
-                }
-                place += 1;
-                continue;
-            };
-            let at = At { frame: waiter.frame, node: index(waiter.node) };
-            if let Some(failure) = self.refusal(&at, &value) {
-                self.refuse(Some(&at), failure);
-                self.put_line(&name::waiters(signal), line);
-                return Ok(());
-            }
-            self.memory.remove(&entry);
-            if place == line.first {
-                line.first += 1;
-            }
-            self.put_line(&name::waiters(signal), line);
-            return self.take(&at, value);
+        let entry = name::waiter(signal, self.line(&name::waiters(signal)).first);
+        let Some(Entry::Task(waiter)) = self.memory.get(&entry).cloned() else {
+            self.keep(signal, value);
+            return Ok(());
+        };
+        let at = At { frame: waiter.frame, node: index(waiter.node) };
+        if let Some(failure) = self.refusal(&at, &value) {
+            self.refuse(Some(&at), failure);
+            return Ok(());
         }
-        self.put_line(&name::waiters(signal), line);
-        self.keep(signal, value);
-        Ok(())
+        self.memory.remove(&entry);
+        self.close_up(signal);
+        self.take(&at, value)
+    }
+
+    /// Whoever is left of those that wait for a signal stands at the head of its line.
+    fn close_up(&mut self, signal: &str) {
+        let entry = name::waiters(signal);
+        let mut line = self.line(&entry);
+        while !line.is_empty() && self.memory.get(&name::waiter(signal, line.first)).is_none() {
+            line.first += 1;
+        }
+        self.put_line(&entry, line);
     }
 
     fn take(&mut self, at: &At, value: Document) -> Result<(), Damaged> {
@@ -181,7 +194,9 @@ impl<M: Memory> Machine<'_, M> {
             matches!(&node.kind, Kind::Wait(Wait::Signal(awaited)) if awaited.name == signal)
         });
         let mut line = self.line(&name::signals(signal));
-        let problem = if !known {
+        let problem = if self.progress.ending.is_some() {
+            Some(format!("the workflow is ending, and waits for the signal {signal:?} no more"))
+        } else if !known {
             Some(format!("nothing in this workflow waits for the signal {signal:?}"))
         } else if line.next - line.first >= MAX_SIGNALS {
             Some(format!("{MAX_SIGNALS} signals {signal:?} wait already"))
@@ -232,6 +247,7 @@ impl<M: Memory> Machine<'_, M> {
             (run.signal, &self.program.node(at.node).kind)
         {
             self.memory.remove(&name::waiter(&signal.name, place));
+            self.close_up(&signal.name);
         }
     }
 
@@ -254,6 +270,11 @@ impl<M: Memory> Machine<'_, M> {
 fn invalid(what: &str, problem: &str) -> Failure {
     let code = format!("invalid_{what}");
     Failure::new(ErrorClass::Invalid, &code, problem).from_source("workflow")
+}
+
+/// So many milliseconds, or as many as there are.
+fn signed(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
 /// A point in time: milliseconds since 1970, or RFC 3339.

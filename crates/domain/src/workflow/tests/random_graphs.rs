@@ -2,7 +2,8 @@
 //! decides everything by chance always comes to an end with every node decided. On its way it holds what
 //! the analysis takes for certain against what happens.
 
-mod generate;
+pub(in crate::workflow) mod enrich;
+pub(in crate::workflow) mod generate;
 mod walk;
 
 use std::cell::RefCell;

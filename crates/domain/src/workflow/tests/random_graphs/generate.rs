@@ -6,22 +6,22 @@ use serde_json::{Value, json};
 use crate::workflow::tests::workflow;
 
 /// A source of choices; when they run out, always the first.
-pub(super) struct Chance {
+pub(in crate::workflow) struct Chance {
     choices: std::vec::IntoIter<u32>,
 }
 
 impl Chance {
-    pub(super) fn new(choices: Vec<u32>) -> Self {
+    pub(in crate::workflow) fn new(choices: Vec<u32>) -> Self {
         Self { choices: choices.into_iter() }
     }
 
     /// A number below `bound`.
-    fn below(&mut self, bound: usize) -> usize {
+    pub(in crate::workflow) fn below(&mut self, bound: usize) -> usize {
         self.choices.next().map_or(0, |choice| choice as usize % bound)
     }
 
     /// True once in `of`.
-    fn one_in(&mut self, of: usize) -> bool {
+    pub(in crate::workflow) fn one_in(&mut self, of: usize) -> bool {
         self.below(of) == 1
     }
 }
@@ -29,7 +29,7 @@ impl Chance {
 /// Bodies go no deeper.
 const DEPTH: usize = 2;
 
-pub(super) fn definition(chance: &mut Chance) -> Value {
+pub(in crate::workflow) fn definition(chance: &mut Chance) -> Value {
     let mut ids = 0;
     let scope = scope(chance, DEPTH, &mut ids);
     workflow(json!({"nodes": scope["nodes"], "edges": scope["edges"], "result": 1}))
