@@ -445,6 +445,8 @@ pub fn workflow_start() -> WorkflowStart {
         alias: Some("stable".into()),
         input: r#"{"text":"hi"}"#.into(),
         search_attributes: BTreeMap::from([("customer".into(), "c-7".into())]),
+        retry_of: Some("run-1".into()),
+        reuse: BTreeMap::from([("draft".into(), r#"{"text":"hello"}"#.into())]),
         ..WorkflowStart::new(EXECUTION, "summarise")
     }
 }

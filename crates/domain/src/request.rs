@@ -158,6 +158,10 @@ pub struct WorkflowStart {
     pub input: String,
     /// What the execution can be found by.
     pub search_attributes: BTreeMap<String, String>,
+    /// The execution that this one goes on from.
+    pub retry_of: Option<String>,
+    /// Outputs by step, JSON: these steps give them without being carried out.
+    pub reuse: BTreeMap<String, String>,
 }
 
 impl WorkflowStart {
@@ -178,6 +182,8 @@ impl WorkflowStart {
             alias: None,
             input: "{}".into(),
             search_attributes: BTreeMap::new(),
+            retry_of: None,
+            reuse: BTreeMap::new(),
         }
     }
 }

@@ -4,6 +4,7 @@
 use domain::answer::Failure;
 use domain::request::WorkflowStart;
 use domain::request::check::{self, Invalid};
+use domain::workflow::run::document::Document;
 use domain::workflow::run::program::Program;
 use serde_json::Value;
 
@@ -25,6 +26,11 @@ pub fn check(start: &WorkflowStart) -> Result<Value, Invalid> {
         return Err(Invalid::new("alias", "has to be absent beside a version"));
     }
     check::times(start.not_before, start.deadline)?;
+    for (step, output) in &start.reuse {
+        if let Err(place) = Document::parse(output.as_str()) {
+            return Err(Invalid::new(format!("reuse.{step}"), format!("is not JSON: see {place}")));
+        }
+    }
     match serde_json::from_str(&start.input) {
         Ok(input @ Value::Object(_)) => Ok(input),
         Ok(_) => Err(Invalid::new("input", "is not a JSON object")),

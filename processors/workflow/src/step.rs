@@ -34,7 +34,9 @@ pub(crate) fn step(
             })?;
             let not_before = request.not_before;
             begins_with = Some(admitted(&inputs, version, not_before));
-            let admission = Admission { execution: execution.clone(), inputs, not_before };
+            let reuse = request.reuse.into_iter();
+            let reuse = reuse.map(|(step, output)| (step, Document::trusted(output))).collect();
+            let admission = Admission { execution: execution.clone(), inputs, not_before, reuse };
             (run::Event::Admitted(Box::new(admission)), execution)
         }
         // Somebody else's start under the same id: the first one stands.

@@ -5,6 +5,7 @@
 //! becomes of an execution, and never names Kafka. The tenant of whatever it writes or shows comes from
 //! the API key alone.
 
+mod again;
 mod audit;
 mod auth;
 mod body;

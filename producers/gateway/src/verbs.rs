@@ -8,18 +8,22 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::definitions::compile;
 use crate::fault::{Fault, Problem};
-use crate::{App, running, steering};
+use crate::{App, again, running, steering};
 
 pub(crate) const CANCEL: &str = ":cancel";
 pub(crate) const PAUSE: &str = ":pause";
 pub(crate) const RESUME: &str = ":resume";
 pub(crate) const SIGNAL: &str = ":signal";
+pub(crate) const RETRY: &str = ":retry";
+pub(crate) const RESTART: &str = ":restart";
 pub(crate) const START: &str = ":start";
 pub(crate) const COMPILE: &str = ":compile";
 
 /// Whether a path ends with a verb that its route knows.
 pub(crate) fn is_in(path: &str) -> bool {
-    [CANCEL, PAUSE, RESUME, SIGNAL, START, COMPILE].iter().any(|verb| path.ends_with(verb))
+    [CANCEL, PAUSE, RESUME, SIGNAL, RETRY, RESTART, START, COMPILE]
+        .iter()
+        .any(|verb| path.ends_with(verb))
 }
 
 /// `POST` of what an execution is to do.
@@ -30,6 +34,8 @@ pub(crate) async fn of_execution(State(app): State<App>, request: Request) -> Re
         Some("pause") => steering::pause.call(request, app).await,
         Some("resume") => steering::resume.call(request, app).await,
         Some("signal") => steering::signal.call(request, app).await,
+        Some("retry") => again::retry.call(request, app).await,
+        Some("restart") => again::restart.call(request, app).await,
         _ => Problem(Fault::Method { allowed: "GET, HEAD" }).into_response(),
     }
 }

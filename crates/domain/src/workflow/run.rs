@@ -116,6 +116,8 @@ pub struct Admission {
     pub inputs: Document,
     /// Not to begin before this.
     pub not_before: Option<Millis>,
+    /// Outputs by step: these steps give them without being carried out.
+    pub reuse: BTreeMap<String, Document>,
 }
 
 /// One thing to do, in order.

@@ -43,6 +43,8 @@ use crate::{
         steering::resume,
         steering::signal,
         running::start,
+        crate::again::retry,
+        crate::again::restart,
         events::get,
         crate::steps::list,
         crate::steps::get,

@@ -310,6 +310,12 @@ pub mod name {
         format!("output/{step}")
     }
 
+    /// The output that a step gives without being carried out.
+    #[must_use]
+    pub fn reuse(step: &str) -> String {
+        format!("reuse/{step}")
+    }
+
     /// Why a step failed.
     #[must_use]
     pub fn error(step: &str) -> String {

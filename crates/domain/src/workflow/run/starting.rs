@@ -97,6 +97,19 @@ impl<M: Memory> Machine<'_, M> {
             let due = self.now.plus(i64::try_from(timeout).unwrap_or(i64::MAX));
             self.effect(Effect::SetTimer { timer: format!("timeout/{step}"), due });
         }
+        // What is around others is gone through again: they have outputs of their own.
+        let reused = match kind {
+            Kind::Map { .. } | Kind::Loop { .. } => None,
+            _ => self.value(&name::reuse(&step)),
+        };
+        if let Some(output) = reused {
+            self.memory.remove(&name::reuse(&step));
+            self.put_step(&step, run);
+            let data = format!(r#"{{"node":"{}","reused":true}}"#, kind.as_str());
+            let begun = self.of_step(EventType::StepStarted, at);
+            self.announce(Announcement { data: Some(data), ..begun });
+            return self.succeed(at, output, Spent::default());
+        }
         match kind {
             Kind::Map { .. } | Kind::Loop { .. } => {
                 self.put_step(&step, run);
@@ -294,11 +307,7 @@ impl<M: Memory> Machine<'_, M> {
 
     fn spend(&mut self, usage: Option<Usage>, cost: Option<&Cost>) {
         if let Some(usage) = usage {
-            let sum = self.progress.usage.get_or_insert_default();
-            sum.input_tokens += usage.input_tokens;
-            sum.output_tokens += usage.output_tokens;
-            sum.cached_tokens += usage.cached_tokens;
-            sum.reasoning_tokens += usage.reasoning_tokens;
+            self.progress.usage.get_or_insert_default().add(usage);
         }
         if let Some(cost) = cost {
             *self.progress.costs.entry(cost.currency.clone()).or_default() += cost.micros;

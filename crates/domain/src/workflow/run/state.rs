@@ -55,9 +55,12 @@ impl<'m, M: Memory> Machine<'m, M> {
         admission: Admission,
         now: Millis,
     ) -> Result<Self, Damaged> {
-        let Admission { execution, inputs, not_before } = admission;
+        let Admission { execution, inputs, not_before, reuse } = admission;
         memory.put(name::EXECUTION, Entry::Execution(Box::new(execution.clone())));
         memory.put(name::INPUTS, Entry::Value(inputs));
+        for (step, output) in reuse {
+            memory.put(&name::reuse(&step), Entry::Value(output));
+        }
         let mut machine = Self::new(program, id, memory, now, execution, Progress::default());
         machine.tell(EventType::Admitted);
         let deadline = machine.execution.deadline;

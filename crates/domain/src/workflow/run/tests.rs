@@ -10,6 +10,7 @@ mod flow;
 mod joins;
 mod models;
 mod reference;
+mod reuse;
 mod undoing;
 mod waits;
 mod world;

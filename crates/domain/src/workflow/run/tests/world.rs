@@ -42,6 +42,7 @@ pub(super) fn admission(inputs: Value) -> Admission {
         },
         inputs: Document::from(&inputs),
         not_before: None,
+        reuse: BTreeMap::new(),
     }
 }
 
