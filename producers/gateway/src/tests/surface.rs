@@ -27,7 +27,7 @@ fn operations() -> Vec<(String, String, bool)> {
             found.push((method.to_uppercase(), path, operation.get("security").is_some()));
         }
     }
-    assert_eq!(found.len(), 46);
+    assert_eq!(found.len(), 51);
     found
 }
 
@@ -130,6 +130,11 @@ async fn key_does_what_its_scopes_say_and_no_more() {
                     | "/v1/events",
                 ) => Scope::RequestsWrite,
                 ("POST", path) if path.ends_with(":compile") => Scope::DefinitionsRead,
+                ("POST", path)
+                    if [":start", ":retry", ":restart"].iter().any(|verb| path.ends_with(verb)) =>
+                {
+                    Scope::RequestsWrite
+                }
                 ("PUT" | "DELETE", path) if path.starts_with("/v1/definitions") => {
                     Scope::DefinitionsWrite
                 }

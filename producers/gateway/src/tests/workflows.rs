@@ -1,5 +1,7 @@
 //! Starts of workflows, and what steers an execution.
 
+mod after;
+
 use domain::event::{EventType, ExecutionEvent};
 use domain::fact::{Fact, Order};
 use domain::request::WorkflowStart;
