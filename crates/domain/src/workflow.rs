@@ -60,6 +60,7 @@ pub mod diff;
 pub mod fields;
 pub mod history;
 pub mod import;
+pub mod limit;
 pub mod mermaid;
 pub mod problem;
 pub mod run;

@@ -29,6 +29,12 @@ pub trait Processor: Send + Sync + Sized + 'static {
     /// What a request is about. Pure: read from the request alone.
     fn subject(&self, request: &Self::Request) -> Subject;
 
+    /// Whether there is an entity of this id as soon as another one commands it: one that no request starts.
+    fn opens(&self, entity: &str) -> bool {
+        let _ = entity;
+        false
+    }
+
     /// Validates a request before it is admitted: the one place that may consult the catalogue. Returns the
     /// version of the definition to pin, which becomes part of the `Admitted` fact.
     ///

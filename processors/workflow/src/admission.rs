@@ -14,6 +14,9 @@ use serde_json::Value;
 /// [`Invalid`]: the first place that is wrong.
 pub fn check(start: &WorkflowStart) -> Result<Value, Invalid> {
     check::named("id", &start.id)?;
+    if start.id.starts_with('@') {
+        return Err(Invalid::new("id", "begins with `@`, as only those of our own entities do"));
+    }
     check::named("tenant", &start.tenant)?;
     check::named("workflow", &start.workflow)?;
     if let Some(origin) = &start.origin {

@@ -3,7 +3,8 @@
 //! What an execution does next is decided by [`domain::workflow::run`], purely; when anything is folded,
 //! sent or started again is the runtime's. Here the two are joined: [`admission`] says what is taken in and
 //! by which version it runs, `programs` compiles each version once, `memory` gives the machine its entries,
-//! `step` carries its decisions out, `events` publishes what a node `emit` says.
+//! `step` carries its decisions out, `places` lets so many executions run at once as their workflow says,
+//! `events` publishes what a node `emit` says.
 //!
 //! Nothing here names Kafka or keeps state of its own.
 
@@ -11,6 +12,7 @@ pub mod admission;
 mod events;
 mod memory;
 mod metrics;
+mod places;
 mod processor;
 mod programs;
 mod row;

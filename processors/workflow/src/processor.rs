@@ -6,6 +6,7 @@ use std::sync::Arc;
 use domain::answer::Failure;
 use domain::request::WorkflowStart;
 use domain::topic::Kind;
+use domain::workflow::limit;
 use domain::workflow::run::entry::Entry;
 use domain::workflow::run::{Publication, Published};
 use runtime::context::Context;
@@ -60,6 +61,10 @@ impl Processor for Workflows {
             tenant: start.tenant.clone(),
             origin: start.origin.clone(),
         }
+    }
+
+    fn opens(&self, entity: &str) -> bool {
+        entity.starts_with(limit::PREFIX)
     }
 
     fn admit(&self, start: &WorkflowStart) -> Result<Option<i32>, Refusal> {

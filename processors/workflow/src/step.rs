@@ -6,6 +6,7 @@ use domain::event::EventType;
 use domain::request::{JSON, WorkflowStart};
 use domain::time::Millis;
 use domain::topic::Kind;
+use domain::workflow::limit;
 use domain::workflow::run::document::Document;
 use domain::workflow::run::entry::{Entry, Execution, name};
 use domain::workflow::run::program::Program;
@@ -15,7 +16,7 @@ use runtime::processor::{Event, StepError};
 use serde_json::{Value, json};
 
 use crate::memory::Entries;
-use crate::{Programs, Workflows, row};
+use crate::{Programs, Workflows, places, row};
 
 /// Folds one fact.
 pub(crate) fn step(
@@ -23,6 +24,9 @@ pub(crate) fn step(
     event: Event<Workflows>,
     context: &mut Context<'_, Workflows>,
 ) -> Result<(), StepError> {
+    if context.entity().starts_with(limit::PREFIX) {
+        return places::step(event, context);
+    }
     let known = execution(context);
     let mut begins_with = None;
     let (happened, execution) = match (event, known) {
@@ -150,6 +154,10 @@ fn happened(event: Event<Workflows>) -> Option<run::Event> {
 }
 
 fn answered(answer: Answer) -> run::Event {
+    // No step of it asked, but all of it: for a place.
+    if answer.origin.step.is_empty() {
+        return run::Event::Granted;
+    }
     let Answer {
         origin,
         status,

@@ -449,3 +449,75 @@ fn fold_waits_for_a_definition_that_is_on_its_way() {
     world.harness.pass(100);
     assert_eq!((world.requests().len(), world.told().len()), (1, 3));
 }
+
+fn told_of(world: &World, id: &str) -> Vec<&'static str> {
+    world.harness.events(id).iter().map(|event| event.event_type.as_str()).collect()
+}
+
+#[test]
+fn executions_beyond_the_limit_wait_for_a_place_and_go_by_priority() {
+    let mut workflow = definition("one", json!([model("only", "x")]), json!([]), "done");
+    workflow["spec"]["concurrency"] = json!({"limit": 1, "key": "{{ inputs.text }}"});
+    let mut world = World::knowing(workflow);
+    let started = |id: &str, text: &str, priority: i32| WorkflowStart {
+        id: id.into(),
+        input: json!({"text": text}).to_string(),
+        priority,
+        ..start("one")
+    };
+    for (id, text, priority) in
+        [("a", "x", 0), ("b", "x", 0), ("c", "x", 9), ("d", "y", 0), ("e", "x", 0)]
+    {
+        world.harness.publish(&started(id, text, priority));
+    }
+    let begun = |world: &World| -> Vec<String> {
+        let asked = world.requests().into_iter();
+        asked.filter_map(|request| Some(request.origin?.id)).collect()
+    };
+    assert_eq!(begun(&world), ["a", "d"], "another key has places of its own");
+    assert_eq!(told_of(&world, "b"), ["execution.admitted", "execution.queued"]);
+    world.harness.command("b", Order::Cancel { reason: None });
+    assert_eq!(told_of(&world, "b").last(), Some(&"execution.cancelled"));
+    world.harness.pass(2_000);
+    world.harness.restart();
+    let end = |world: &mut World, id: &str| {
+        let asked = world.requests().into_iter();
+        let request =
+            asked.filter(|it| it.origin.as_ref().is_some_and(|it| it.id == id)).next_back();
+        let request = request.expect("a request");
+        let answer = answer_to(&request.id, request.origin.expect("an origin"), Ok(json!(1)));
+        world.harness.append(id, &answer);
+    };
+    end(&mut world, "a");
+    assert_eq!(begun(&world).last().map(String::as_str), Some("c"), "the highest priority");
+    end(&mut world, "c");
+    assert_eq!(begun(&world).last().map(String::as_str), Some("e"), "b left the line");
+    for id in ["e", "d"] {
+        end(&mut world, id);
+        assert_eq!(told_of(&world, id).last(), Some(&"execution.succeeded"));
+    }
+    world.harness.pass(2_000);
+    let left: Vec<_> =
+        world.harness.state().keys().map(|key| String::from_utf8_lossy(key)).collect();
+    assert!(!left.iter().any(|key| key.contains("@limit")), "{left:?}");
+}
+
+#[test]
+fn child_of_a_workflow_needs_no_place() {
+    let mut workflow = definition("one", json!([model("only", "x")]), json!([]), "done");
+    workflow["spec"]["concurrency"] = json!({"limit": 1});
+    let mut world = World::knowing(workflow);
+    world.start("one");
+    let origin =
+        Origin { kind: OriginKind::Workflow, id: "run-1".into(), step: "s".into(), attempt: 1 };
+    let child = WorkflowStart { id: "child".into(), origin: Some(origin), ..start("one") };
+    world.harness.publish(&child);
+    assert_eq!(world.requests().len(), 2);
+}
+
+#[test]
+fn id_of_our_own_entities_is_nobodys() {
+    let mut world = World::knowing(chain());
+    world.harness.publish(&WorkflowStart { id: "@limit/default/chain".into(), ..start("chain") });
+    assert!(world.harness.dead_letters()[0].message.starts_with("id begins with `@`"));
+}

@@ -21,7 +21,7 @@ fields!(Execution {
     trace_parent,
     log_content,
 });
-fields!(Progress { started, paused, ending, waiting, undo, undoing, usage, costs });
+fields!(Progress { started, paused, ending, place, waiting, undo, undoing, usage, costs });
 fields!(PendingEnding { failure, timed_out, reason });
 fields!(Frame { scope, parent, nodes, edges, undecided, undoable, over });
 fields!(Parent { frame, node, index });

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use domain::event::ExecutionEvent;
 use domain::log_row::ExecutionLogRecord;
-use domain::request::ModelRequest;
-use domain::topic::Topic;
+use domain::request::{ModelRequest, WorkflowStart};
+use domain::topic::{Kind, Topic};
 use model::scripted::{Seen, Server};
 use serde_json::json;
 use stepstream_tests::invariants::Run;
@@ -88,17 +88,59 @@ impl Cluster {
         partitions: u32,
         session: Duration,
     ) -> Worker {
-        let port = free_port();
-        let mut command =
-            command(&self.addresses, &self.prefix, &["serve", "--roles", "inference"]);
-        command.env("STEPSTREAM_RUNTIME__SESSION_TIMEOUT_MS", session.as_millis().to_string());
-        command.env("STEPSTREAM_TELEMETRY__METRICS_LISTEN", format!("127.0.0.1:{port}"));
-        let worker = Worker { process: Process::start(name, command, self.folder.path()), port };
+        let worker = self.begun(name, "inference", session);
         until(&format!("{name} owns {partitions} partitions"), PATIENCE, async || {
             (worker.owned().await? >= partitions).then_some(())
         })
         .await;
         worker
+    }
+
+    /// A worker with these roles that owns all partitions of each.
+    pub(crate) async fn worker_as(&self, name: &str, roles: &str) -> Worker {
+        let worker = self.begun(name, roles, SESSION);
+        for role in roles.split(',') {
+            let kind = if role == "inference" { "model" } else { role };
+            let line = format!("stepstream_partitions_owned{{kind=\"{kind}\"");
+            until(&format!("{name} owns all partitions of {role}"), PATIENCE, async || {
+                (worker.metric(&line).await? >= 4).then_some(())
+            })
+            .await;
+        }
+        worker
+    }
+
+    fn begun(&self, name: &str, roles: &str, session: Duration) -> Worker {
+        let port = free_port();
+        let mut command = command(&self.addresses, &self.prefix, &["serve", "--roles", roles]);
+        command.env("STEPSTREAM_RUNTIME__SESSION_TIMEOUT_MS", session.as_millis().to_string());
+        command.env("STEPSTREAM_TELEMETRY__METRICS_LISTEN", format!("127.0.0.1:{port}"));
+        Worker { process: Process::start(name, command, self.folder.path()), port }
+    }
+
+    /// Stores a workflow.
+    pub(crate) async fn define(&self, definition: &serde_json::Value) {
+        let file = self.folder.path().join("workflow.json");
+        std::fs::write(&file, definition.to_string()).unwrap();
+        let file = file.display().to_string();
+        let command = command(&self.addresses, &self.prefix, &["workflow", "apply", &file]);
+        tokio::task::spawn_blocking(move || output(command)).await.unwrap();
+    }
+
+    /// Publishes a start of a workflow.
+    pub(crate) async fn start(&self, start: &WorkflowStart) {
+        let value = self.upstream.frame(start);
+        self.upstream.write(Topic::Feed(Kind::Workflow), None, &start.id, value).await;
+    }
+
+    /// Waits until some of `ids` have ended while calls are out; returns those that have.
+    pub(crate) async fn some_ended(&mut self, ids: &BTreeSet<String>) -> BTreeSet<String> {
+        let ended =
+            self.results.until("some have ended", is_end_of(ids), |ends| !ends.is_empty()).await;
+        let ended = ended.iter().map(|event| event.execution_id.clone()).collect();
+        until("calls are out", PATIENCE, async || (self.provider.seen().open > 0).then_some(()))
+            .await;
+        ended
     }
 
     /// Publishes `count` requests; returns their ids.

@@ -28,6 +28,7 @@ mod topics;
 mod traces;
 mod transactions;
 mod upstream;
+mod workflows;
 
 /// Makes each claim (an async function of a platform) a test on either stack. A macro, since the test
 /// harness finds tests by the names of functions.

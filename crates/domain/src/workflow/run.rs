@@ -99,6 +99,8 @@ pub enum Event {
         /// What it cost.
         cost: Option<Cost>,
     },
+    /// It has a place among the executions of its workflow.
+    Granted,
     /// A timer of it was due.
     Due(String),
     /// Somebody outside wants something.
@@ -296,6 +298,7 @@ pub fn step(
         Event::Answered { step, attempt, result, usage, cost } => {
             machine.answered(&step, attempt, result, usage, cost)?;
         }
+        Event::Granted => machine.granted()?,
         Event::Due(timer) => machine.due(&timer)?,
         Event::Command(order) => machine.command(order)?,
         Event::Broken(failure) => machine.end_as_failed(failure),

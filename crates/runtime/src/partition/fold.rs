@@ -43,6 +43,15 @@ impl From<StepError> for FoldError {
     }
 }
 
+/// Who commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// Another fold.
+    Fold,
+    /// A client, an operator, a command that was kept.
+    Anybody,
+}
+
 /// How a record is folded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mode<'a> {
@@ -165,8 +174,17 @@ impl<P: Processor> Folding<'_, P> {
             Fact::Command(command) => {
                 let source = wire::source(&raw.headers);
                 let log = Topic::Log(P::KIND).name();
+                // What another fold puts out is known by its source, everybody else's by its id.
+                let of_fold = source.is_some();
                 if self.is_new(log, source, overlay) {
-                    self.command(command, &raw.value, entity, frame, overlay, mode)?;
+                    if of_fold && self.processor.opens(entity) && !self.exists(entity, overlay) {
+                        let tenant = command.tenant.clone();
+                        let sequence = Sequence { generation: self.generation, number: 0, tenant };
+                        let key = Key::new(entity, Part::Sequence, ONLY);
+                        overlay.put(key, Stored::Sequence(sequence));
+                    }
+                    let by = if of_fold { By::Fold } else { By::Anybody };
+                    self.command(command, by, &raw.value, entity, frame, overlay, mode)?;
                 }
                 Ok(())
             }
@@ -331,9 +349,11 @@ impl<P: Processor> Folding<'_, P> {
         }
     }
 
+    #[allow(clippy::too_many_arguments, reason = "what every way of folding has, and two more")]
     fn command(
         &self,
         command: Command,
+        by: By,
         value: &[u8],
         entity: &Arc<str>,
         frame: &Frame<'_>,
@@ -353,10 +373,12 @@ impl<P: Processor> Folding<'_, P> {
         {
             return Ok(());
         }
-        overlay.put(
-            Key::new(entity, Part::Command, &command.id),
-            Stored::Recent(RecentId { since: self.now, tenant: None }),
-        );
+        if by == By::Anybody {
+            overlay.put(
+                Key::new(entity, Part::Command, &command.id),
+                Stored::Recent(RecentId { since: self.now, tenant: None }),
+            );
+        }
         self.step(Event::Command(command.order), entity, frame, overlay, mode)
     }
 
@@ -374,7 +396,7 @@ impl<P: Processor> Folding<'_, P> {
             };
             overlay.remove(Key { entity: Arc::clone(entity), part: Part::Early, name });
             if let Ok(Fact::Command(command)) = self.ids.read_fact(&early) {
-                self.command(command, &early, entity, frame, overlay, mode)?;
+                self.command(command, By::Anybody, &early, entity, frame, overlay, mode)?;
             }
         }
         Ok(())

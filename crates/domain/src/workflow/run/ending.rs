@@ -129,6 +129,7 @@ impl<M: Memory> Machine<'_, M> {
         failure: Option<Failure>,
         reason: Option<String>,
     ) {
+        self.give_place_back();
         let costs = &self.progress.costs;
         let only = costs.iter().next().filter(|_| costs.len() == 1);
         let cost =

@@ -72,6 +72,8 @@ pub struct Progress {
     pub paused: bool,
     /// How it is going to end, when everything that is to be undone is undone.
     pub ending: Option<PendingEnding>,
+    /// Who counts the places of its workflow, once it has asked for one.
+    pub place: Option<String>,
     /// What waits to begin, because of a pause or because one fold did enough.
     pub waiting: Line,
     /// How many steps are to be undone if it fails.

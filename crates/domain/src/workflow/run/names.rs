@@ -77,6 +77,15 @@ impl<M: Memory> Machine<'_, M> {
         })
     }
 
+    /// The key by which executions are counted. It sees inputs and variables.
+    pub(super) fn place_key(&self, key: &Template) -> Result<String, Failure> {
+        let value = self.value_of(key, || self.names(super::state::MAIN, &[], None))?;
+        Ok(match value.to_json() {
+            Value::String(text) => text,
+            _ => value.text().to_owned(),
+        })
+    }
+
     /// Evaluates the variables, which see inputs only.
     pub(super) fn make_variables(&mut self) -> Result<(), Failure> {
         let definition = self.program.definition();

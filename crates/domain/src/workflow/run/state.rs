@@ -2,12 +2,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::Serialize;
+
 use super::entry::{Entry, Execution, Frame, NodeState, Parent, Progress, Step, Task, name};
 use super::program::Program;
 use super::{Admission, Announcement, Damaged, Effect, MAX_BEGUN, Memory};
 use crate::event::EventType;
+use crate::fact::Order;
+use crate::request::OriginKind;
 use crate::time::Millis;
+use crate::topic::Kind;
 use crate::workflow::definition::TOP;
+use crate::workflow::limit;
 use crate::workflow::run::document::Document;
 use crate::workflow::run::entry::EdgeState;
 
@@ -360,14 +366,60 @@ impl<'m, M: Memory> Machine<'m, M> {
         }
     }
 
-    /// Begins the top scope.
+    /// Begins, or asks for a place where only so many executions of its workflow run at once. Whoever was
+    /// asked for by a workflow has one: its parent must not wait for a child that waits for the parent.
     pub(super) fn begin(&mut self) -> Result<(), Damaged> {
-        self.progress.started = Some(self.now);
-        self.tell(EventType::Started);
         if let Err(failure) = self.make_variables() {
             return self.fail_execution(failure);
         }
+        let program = self.program;
+        let origin = self.execution.origin.as_ref();
+        let is_child = origin.is_some_and(|origin| origin.kind == OriginKind::Workflow);
+        let Some(concurrency) = program.definition().concurrency.as_ref().filter(|_| !is_child)
+        else {
+            return self.begin_top();
+        };
+        let key = match concurrency.key.as_ref().map(|key| self.place_key(key)).transpose() {
+            Ok(key) => key,
+            Err(failure) => return self.fail_execution(failure),
+        };
+        let Execution { tenant, workflow, priority, .. } = &self.execution;
+        let entity = limit::entity(tenant, workflow, key.as_deref());
+        let (limit, priority) = (concurrency.limit, *priority);
+        let asked = limit::Acquire { holder: self.id.to_owned(), limit, priority };
+        self.ask_for_place(&entity, limit::ACQUIRE, &asked);
+        self.progress.place = Some(entity);
+        self.tell(EventType::Queued);
+        Ok(())
+    }
+
+    /// It has a place now.
+    pub(super) fn granted(&mut self) -> Result<(), Damaged> {
+        let waits = self.progress.place.is_some() && self.progress.started.is_none();
+        if !waits || self.progress.ending.is_some() {
+            return Ok(());
+        }
+        self.begin_top()
+    }
+
+    fn begin_top(&mut self) -> Result<(), Damaged> {
+        self.progress.started = Some(self.now);
+        self.tell(EventType::Started);
         self.open(MAIN, TOP, None)
+    }
+
+    /// Somebody else may have the place now.
+    pub(super) fn give_place_back(&mut self) {
+        if let Some(entity) = self.progress.place.take() {
+            let given = limit::Release { holder: self.id.to_owned() };
+            self.ask_for_place(&entity, limit::RELEASE, &given);
+        }
+    }
+
+    fn ask_for_place(&mut self, entity: &str, name: &str, says: &impl Serialize) {
+        let payload = serde_json::to_string(says).expect("plain fields are JSON");
+        let order = Order::Signal { name: name.into(), payload: Some(payload) };
+        self.effect(Effect::Tell { kind: Kind::Workflow, id: entity.to_owned(), order });
     }
 }
 

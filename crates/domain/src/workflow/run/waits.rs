@@ -19,7 +19,9 @@ impl<M: Memory> Machine<'_, M> {
     pub(super) fn due(&mut self, timer: &str) -> Result<(), Damaged> {
         match timer {
             "deadline" if self.has_come(self.execution.deadline) => return self.time_out(),
-            "start" if self.progress.started.is_none() => return self.begin(),
+            "start" if self.progress.started.is_none() && self.progress.place.is_none() => {
+                return self.begin();
+            }
             // The line goes on after any event.
             "start" | "go" => return Ok(()),
             _ => {}
