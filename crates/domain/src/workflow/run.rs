@@ -22,6 +22,7 @@ pub mod program;
 
 mod bodies;
 mod ending;
+mod failing;
 mod flow;
 mod joins;
 mod names;
