@@ -133,7 +133,7 @@ impl<'p> Pair<'p> {
         let one =
             |chance: &mut Chance, list: &[(String, i32)]| list[chance.below(list.len())].clone();
         match chance.below(24) {
-            9..=13 if !open.is_empty() => {
+            11..=13 if !open.is_empty() => {
                 seen.note("failed answers");
                 let (step, attempt) = one(chance, &open);
                 let class = [ErrorClass::Provider, ErrorClass::Provider, ErrorClass::Network]
