@@ -290,7 +290,9 @@ fn run(definition: &Value, mut chance: Chance, seen: &mut Seen) -> Result<(), Te
     if pair.ended.is_none() {
         return Err(pair.fail("it doesn't end"));
     }
-    invariants::check(&program, &pair.folds).map_err(|wrong| pair.fail(&wrong.to_string()))?;
+    invariants::check(&program, &pair.folds)
+        .and_then(|()| invariants::folds_again(&program, ID, &pair.folds))
+        .map_err(|wrong| pair.fail(&wrong.to_string()))?;
     pair.check_again()?;
     seen.note(format!("endings: {:?}", pair.ended));
     for effect in pair.folds.iter().flat_map(|fold| &fold.effects) {
