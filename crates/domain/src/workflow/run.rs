@@ -6,12 +6,14 @@
 //!
 //! **Order.** What is decided at one moment is decided one after the other: a node's edges in the order of
 //! the graph as soon as its turn comes, first come, first served; the nodes that they lead to are
-//! considered in that order. A node that may run joins a line, and the line is worked off in order. So
-//! two owners, or one owner twice, come to the same.
+//! considered in that order. A node that may run joins a line, and the line is worked off in order. A map
+//! has one place in the line, for its next item, as long as its bound lets one begin; a loop has one for its
+//! next iteration. Edges to what has begun or is decided aren't looked at any more. So two owners, or one
+//! owner twice, come to the same.
 //!
-//! **Pause** holds the line: what has begun may end, nothing begins. **One fold** begins at most
-//! [`MAX_BEGUN`] steps; the rest stays in the line and goes on with the timer `go`, so that no execution
-//! keeps a partition for itself.
+//! **Pause** holds the line: what has begun may end, nothing begins, and nothing is undone. **One fold**
+//! begins at most [`MAX_BEGUN`] steps; the rest stays in the line and goes on with the timer `go`, so that
+//! no execution keeps a partition for itself.
 
 pub mod document;
 pub mod entry;
@@ -20,6 +22,7 @@ pub mod program;
 
 mod bodies;
 mod ending;
+mod failing;
 mod flow;
 mod joins;
 mod names;

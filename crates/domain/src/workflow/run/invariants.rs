@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::program::Program;
-use super::{Announcement, Effect, Event, Request};
+use super::{Announcement, Effect, Event, Request, step};
 use crate::event::EventType;
 use crate::fact::Order;
 use crate::invariants::Violation;
@@ -65,6 +65,26 @@ pub fn check(program: &Program, folds: &[Fold]) -> Result<(), Violation> {
     for invariant in ALL {
         (invariant.check)(program, folds)
             .map_err(|what| Violation { name: invariant.name, what })?;
+    }
+    Ok(())
+}
+
+/// I13: the same log, folded again from its beginning, gives the same effects. Costs as much as the folds
+/// did, so it isn't among [`ALL`].
+///
+/// # Errors
+/// The first fold that gives something else.
+pub fn folds_again(program: &Program, id: &str, folds: &[Fold]) -> Result<(), Violation> {
+    let mut entries = BTreeMap::new();
+    for (number, fold) in folds.iter().enumerate() {
+        let again = step(program, id, &mut entries, fold.event.clone(), fold.now);
+        if again.as_ref() != Ok(&fold.effects) {
+            let what = format!("fold {number} gave {:?}, and now {again:?}", fold.effects);
+            return Err(Violation { name: "I13", what });
+        }
+        if fold.effects.iter().any(|effect| matches!(effect, Effect::End(_))) {
+            entries.clear();
+        }
     }
     Ok(())
 }

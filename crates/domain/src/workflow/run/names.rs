@@ -136,8 +136,7 @@ impl<M: Memory> Machine<'_, M> {
             names.push(("iteration", Seen::from(iteration)));
             names.push(("last", last.value()));
         }
-        loop {
-            let Some((scope, parent)) = self.frame_of(&path) else { break };
+        while let Some((scope, parent)) = self.frame_of(&path) {
             chain.push((scope, path.clone()));
             let Some((parent_frame, node, number)) = parent else { break };
             let mut add = |name, value| {

@@ -133,7 +133,7 @@ impl<'p> Pair<'p> {
         let one =
             |chance: &mut Chance, list: &[(String, i32)]| list[chance.below(list.len())].clone();
         match chance.below(24) {
-            9..=13 if !open.is_empty() => {
+            11..=13 if !open.is_empty() => {
                 seen.note("failed answers");
                 let (step, attempt) = one(chance, &open);
                 let class = [ErrorClass::Provider, ErrorClass::Provider, ErrorClass::Network]
@@ -290,7 +290,9 @@ fn run(definition: &Value, mut chance: Chance, seen: &mut Seen) -> Result<(), Te
     if pair.ended.is_none() {
         return Err(pair.fail("it doesn't end"));
     }
-    invariants::check(&program, &pair.folds).map_err(|wrong| pair.fail(&wrong.to_string()))?;
+    invariants::check(&program, &pair.folds)
+        .and_then(|()| invariants::folds_again(&program, ID, &pair.folds))
+        .map_err(|wrong| pair.fail(&wrong.to_string()))?;
     pair.check_again()?;
     seen.note(format!("endings: {:?}", pair.ended));
     for effect in pair.folds.iter().flat_map(|fold| &fold.effects) {

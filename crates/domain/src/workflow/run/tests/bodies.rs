@@ -271,3 +271,31 @@ fn end_in_a_body_ends_only_that_body() {
     world.answer("m[1].b", json!(1));
     assert_eq!(world.result(), json!([1, 2]));
 }
+
+#[test]
+fn output_of_a_map_may_be_larger_than_any_of_its_items() {
+    let piece = "x".repeat(crate::workflow::run::MAX_VALUE_BYTES / 2);
+    let map = map(json!([1, 2, 3]), calling("a", "{{ item }}"));
+    let read = gives("count", json!("{{ nodes.m.output | length }}"));
+    let whole = with(gives("whole", json!("{{ nodes.m.output }}")), "default", json!("too large"));
+    let mut world = World::new(&giving(
+        json!([map, read, whole]),
+        json!([edge("m", "count"), edge("m", "whole")]),
+        json!(["{{ nodes.count.output }}", "{{ nodes.whole.output }}"]),
+    ));
+    for item in 0..3 {
+        world.answer(&format!("m[{item}].a"), json!(piece));
+    }
+    assert_eq!(world.result(), json!([3, "too large"]));
+    let said = world.of_type(EventType::StepSucceeded);
+    let map = said.iter().find(|said| said.step.as_deref() == Some("m")).expect("it succeeded");
+    assert_eq!(map.data, None, "what is told stays small");
+}
+
+#[test]
+fn map_over_too_many_items_fails() {
+    let items = vec![1; crate::workflow::run::MAX_ITEMS + 1];
+    let node = map(json!("{{ inputs.items }}"), calling("a", "{{ item }}"));
+    let world = World::of(&alone(node), json!({ "items": items }));
+    assert_eq!(world.failed_with(), "too_many_items");
+}

@@ -257,3 +257,29 @@ fn nobody_home_means_nothing_happens() {
         assert!(world.last.is_empty());
     }
 }
+
+#[test]
+fn cancel_reaches_attached_children_and_no_others() {
+    let child = |id: &str, mode: &str| json!({"id": id, "kind": "workflow", "name": "child", "mode": mode, "input": {}});
+    let nodes = json!([child("a", "attached"), child("d", "detached"), call("b")]);
+    let mut world = World::new(&graph(nodes, json!([edge("d", "b")])));
+    assert_eq!(world.requests.len(), 3);
+    world.cancel();
+    assert_eq!(world.called_off(), ["a", "b"]);
+    assert_eq!(world.ended().status, Terminal::Cancelled);
+}
+
+#[test]
+fn cancel_during_a_pause_calls_off_at_once_and_undoes_after_it() {
+    let nodes = json!([with(call("a"), "compensate", json!("undo")), call("b"), call("undo")]);
+    let mut world = World::new(&graph(nodes, json!([edge("a", "b")])));
+    world.answer("a", json!(1));
+    world.pause();
+    world.cancel();
+    assert_eq!(world.called_off(), ["b"]);
+    assert!(world.open().is_empty(), "a pause holds the undoing, too");
+    world.resume();
+    assert_eq!(world.open(), ["undo"]);
+    world.answer("undo", json!(1));
+    assert_eq!(world.ended().status, Terminal::Cancelled);
+}

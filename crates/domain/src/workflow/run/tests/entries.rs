@@ -199,3 +199,17 @@ fn line_that_is_held_is_gone_when_it_was_worked_off() {
     world.resume();
     kept(&world, &["step/n0", "step/n1", "step/n2", "step/n3", "step/n4"]);
 }
+
+#[test]
+fn failure_is_kept_only_where_the_node_has_failed() {
+    let node = with(call("a"), "default", json!("{{ nodes.a.error.code }}"));
+    let nodes = json!([node, call_with("final", "{{ nodes.a.output }}")]);
+    let mut world = World::new(&graph(nodes, json!([edge("a", "final")])));
+    world.fail("a", ErrorClass::Provider);
+    kept(&world, &["step/final", "output/a"]);
+    let node = with(call("a"), "onError", json!("mend"));
+    let nodes = json!([node, call_with("mend", "{{ nodes.a.error.code }}")]);
+    let mut world = World::new(&graph(nodes, json!([])));
+    world.fail("a", ErrorClass::Provider);
+    kept(&world, &["step/mend", "error/a"]);
+}

@@ -51,6 +51,9 @@ struct Place {
     past: Vec<(String, i32)>,
     /// How often each step came to an outcome.
     outcomes: BTreeMap<String, u8>,
+    /// The steps that succeeded and can be undone, and those that undo, in their order.
+    done: Vec<String>,
+    undone: Vec<String>,
     endings: u8,
     paused: bool,
     cancelled: bool,
@@ -61,23 +64,9 @@ struct Place {
 }
 
 impl Place {
-    /// Its entries say where the execution is; the times in them differ between ways that are the same.
+    /// Two are the same when all of this is.
     fn likeness(&self) -> String {
-        format!(
-            "{:?} {:?} {:?} {:?} {:?} {} {} {} {} {} {:?} {}",
-            self.entries,
-            self.timers,
-            self.asked,
-            self.past,
-            self.outcomes,
-            self.endings,
-            self.paused,
-            self.cancelled,
-            self.signals,
-            self.pauses,
-            self.broken,
-            self.now.0
-        )
+        format!("{self:?}")
     }
 }
 
@@ -134,6 +123,9 @@ impl Small {
                 if !matches!(&*request, Request::Function(_)) {
                     place.broken = Some(format!("{step} isn't a call"));
                 }
+                if step.starts_with("undo") && attempt == 1 {
+                    place.undone.push(step.clone());
+                }
                 place.asked.insert(step, attempt);
             }
             Effect::Tell { id, order: Order::Cancel { .. }, .. } => {
@@ -159,6 +151,17 @@ impl Small {
                         | EventType::StepSkipped
                         | EventType::StepCancelled
                 );
+                if let (EventType::StepSucceeded, Some(step)) =
+                    (announcement.event_type, &announcement.step)
+                {
+                    let undone = self
+                        .program
+                        .definition()
+                        .nodes
+                        .iter()
+                        .any(|node| node.id == *step && node.policy.compensate.is_some());
+                    place.done.extend(undone.then(|| step.clone()));
+                }
                 if let (true, Some(step)) = (is_outcome, announcement.step) {
                     *place.outcomes.entry(step).or_default() += 1;
                 }
@@ -265,6 +268,8 @@ impl Model for Small {
             asked: BTreeMap::new(),
             past: Vec::new(),
             outcomes: BTreeMap::new(),
+            done: Vec::new(),
+            undone: Vec::new(),
             endings: 0,
             paused: false,
             cancelled: false,
@@ -312,6 +317,25 @@ impl Model for Small {
             ),
             Property::always("I7: nothing begins when it is held", |_, place: &Place| {
                 place.broken.is_none()
+            }),
+            Property::always("an answer is awaited from whom it was asked", |_, place: &Place| {
+                let awaited = place.entries.values().filter_map(|entry| match entry {
+                    Entry::Step(step) if step.asked.is_some() => Some(step.attempt),
+                    _ => None,
+                });
+                awaited.collect::<Vec<_>>() == place.asked.values().copied().collect::<Vec<_>>()
+            }),
+            Property::always(
+                "a join that is decided has left no loser running",
+                |_, place: &Place| {
+                    let is_decided = place.outcomes.contains_key("j");
+                    !is_decided
+                        || place.asked.keys().all(|step| !["a", "b", "c"].contains(&step.as_str()))
+                },
+            ),
+            Property::always("what was done is undone in reverse order", |_, place: &Place| {
+                let reversed = place.done.iter().rev().map(|step| format!("undo_{step}"));
+                place.undone.iter().cloned().eq(reversed.take(place.undone.len()))
             }),
             Property::always("nobody is stuck", |_, place: &Place| {
                 place.endings > 0
@@ -388,8 +412,8 @@ fn retry_in_every_order() {
 fn retries_that_race_to_a_join_in_every_order() {
     let join = json!({"id": "j", "kind": "join", "policy": "any", "deadline": "3s"});
     let nodes = json!([
-        with(retried("a"), "compensate", json!("undo")),
-        call("undo"),
+        with(retried("a"), "compensate", json!("undo_a")),
+        call("undo_a"),
         retried("b"),
         join,
         call("after")

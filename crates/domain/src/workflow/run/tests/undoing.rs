@@ -216,3 +216,26 @@ fn iteration_is_undone_with_the_value_that_it_began_with() {
     }
     assert_eq!(world.ended().status, Terminal::Cancelled);
 }
+
+#[test]
+fn body_of_a_body_is_undone_with_all_that_was_around_it() {
+    let inner = json!({"nodes": [with(call("book"), "compensate", json!("unbook")),
+        call_with("unbook", "{{ day }} {{ item }} {{ index }} {{ nodes.plan.output }}")]});
+    let outer = json!({"nodes": [call("plan"),
+            {"id": "inner", "kind": "map", "over": ["x"], "body": inner}, call("pay")],
+        "edges": [edge("plan", "inner"), edge("inner", "pay")]});
+    let nodes = json!([{"id": "days", "kind": "map", "over": ["mon", "tue"], "as": "day", "body": outer},
+        call("close")]);
+    let mut world = World::new(&graph(nodes, json!([edge("days", "close")])));
+    for day in [1, 0] {
+        world.answer(&format!("days[{day}].plan"), json!(format!("plan {day}")));
+        world.answer(&format!("days[{day}].inner[0].book"), json!(1));
+        world.answer(&format!("days[{day}].pay"), json!(1));
+    }
+    world.fail("close", ErrorClass::Provider);
+    for (day, argument) in [(0, "mon x 0 plan 0"), (1, "tue x 0 plan 1")] {
+        assert_eq!(arguments(&world), format!(r#"{{"it":"{argument}"}}"#));
+        world.answer(&format!("days[{day}].inner[0].unbook"), json!(1));
+    }
+    assert_eq!(world.failed_with(), "provider");
+}

@@ -88,11 +88,16 @@ fn node(node: &mut Value, chance: &mut Chance, locals: &[String], around: &Aroun
     let is_early = !around.led_to.contains(&id) && !chance.one_in(8);
     let is_dull = match text(&node["kind"]).as_str() {
         "end" | "fail" => is_early,
-        "fork" => chance.one_in(2),
+        "fork" | "transform" => chance.one_in(2),
         _ => false,
     };
     if is_dull {
-        *node = json!({"id": id, "kind": "function", "name": "f"});
+        let fields = node.as_object_mut().expect("a node");
+        for field in ["value", "message", "code", "result"] {
+            fields.remove(field);
+        }
+        fields.insert("kind".to_owned(), json!("function"));
+        fields.insert("name".to_owned(), json!("f"));
     }
     let kind = text(&node["kind"]);
     match kind.as_str() {

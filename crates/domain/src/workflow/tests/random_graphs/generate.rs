@@ -44,7 +44,8 @@ struct Draft {
 }
 
 fn scope(chance: &mut Chance, depth: usize, ids: &mut usize) -> Value {
-    let count = 1 + chance.below(7);
+    let least = if depth == DEPTH { 3 } else { 1 };
+    let count = least + chance.below(6);
     let names: Vec<String> = (0..count).map(|_| fresh(ids)).collect();
     let mut draft =
         Draft { nodes: Vec::new(), edges: Vec::new(), incoming: vec![0; count], has_switch: false };
