@@ -49,10 +49,11 @@ pub(crate) struct Held {
 
 /// Doubles until it breaks, then halves what lies between.
 #[derive(Clone, Copy, Debug)]
-struct Search {
+pub(crate) struct Search {
     first: u64,
     held: Option<u64>,
-    broke: Option<u64>,
+    /// The lowest rate that didn't hold.
+    pub(crate) broke: Option<u64>,
     refinements: u32,
 }
 
@@ -62,11 +63,13 @@ impl Search {
     /// Where it ends in any case.
     const HIGHEST: u64 = 20_000;
 
-    fn from(first: u64) -> Self {
+    /// Begins at `first`.
+    pub(crate) fn from(first: u64) -> Self {
         Self { first, held: None, broke: None, refinements: 0 }
     }
 
-    fn next(&self) -> Option<u64> {
+    /// The rate to try next; `None`: the search is over.
+    pub(crate) fn next(&self) -> Option<u64> {
         match (self.held, self.broke) {
             (None, None) => Some(self.first),
             (Some(held), None) => Some(held * 2).filter(|rate| *rate <= Self::HIGHEST),
@@ -76,7 +79,8 @@ impl Search {
         }
     }
 
-    fn found(&mut self, rate: u64, holds: bool) {
+    /// Says whether a rate held.
+    pub(crate) fn found(&mut self, rate: u64, holds: bool) {
         if self.held.is_some() && self.broke.is_some() {
             self.refinements += 1;
         }

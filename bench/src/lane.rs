@@ -25,6 +25,11 @@ const LOOK: Duration = Duration::from_millis(50);
 
 static FLIGHTS: AtomicU32 = AtomicU32::new(0);
 
+/// The number of a flight that isn't taken.
+pub(crate) fn new_flight() -> u32 {
+    FLIGHTS.fetch_add(1, Ordering::Relaxed)
+}
+
 type Shared = Arc<Mutex<Option<Tally>>>;
 
 fn locked(tally: &Shared) -> MutexGuard<'_, Option<Tally>> {
@@ -147,7 +152,7 @@ impl Lane {
     ) -> anyhow::Result<Flown> {
         let count = |seconds: f64| (seconds * precise(rate)).round().max(0.0) as u64;
         let schedule = Schedule {
-            flight: FLIGHTS.fetch_add(1, Ordering::Relaxed),
+            flight: new_flight(),
             began: Instant::now() + Duration::from_millis(20),
             rate,
             total: count(warm) + count(measured),
@@ -187,6 +192,22 @@ impl Lane {
             used,
             tally,
         })
+    }
+
+    /// Sends what `schedule` says and doesn't wait for what becomes of it.
+    ///
+    /// # Errors
+    /// A record that the broker didn't acknowledge.
+    pub(crate) fn launch(&self, schedule: &Schedule) -> anyhow::Result<()> {
+        let failed_before = self.failures.count();
+        for nth in 0..schedule.total {
+            std::thread::sleep(schedule.intended(nth).saturating_duration_since(Instant::now()));
+            self.send(Id { flight: schedule.flight, nth })?;
+        }
+        self.producer.flush(PATIENCE).context("waiting for acknowledgements")?;
+        let failed = self.failures.count() - failed_before;
+        anyhow::ensure!(failed == 0, "{failed} records were not acknowledged");
+        Ok(())
     }
 
     fn send(&self, id: Id) -> anyhow::Result<()> {

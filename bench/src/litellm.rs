@@ -2,22 +2,18 @@
 //! with one worker, no database, no logs and no telemetry in front of the scripted server. Nothing that it
 //! is configured to do reaches beyond this machine.
 
-use std::env;
 use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail};
 
+use crate::installed;
 use crate::operator::free_address;
 
 /// What is installed. The version that is compared is its first line.
 const REQUIREMENTS: &str = include_str!("../litellm/requirements.txt");
 /// How it is set up.
 const CONFIG: &str = include_str!("../litellm/config.yaml");
-/// Written last: an environment without it was broken off, and is made again.
-const COMPLETE: &str = "complete";
 /// What would lead it elsewhere.
 const PROXIES: [&str; 6] =
     ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
@@ -33,7 +29,7 @@ pub(crate) struct LiteLlm {
 impl LiteLlm {
     /// Starts it in front of the server at `base`. Installs it first where need be, which takes minutes.
     pub(crate) fn start(base: &str) -> anyhow::Result<Self> {
-        let program = environment()?.join("bin/litellm");
+        let program = installed::python("litellm", REQUIREMENTS)?.join("bin/litellm");
         let folder = tempfile::tempdir().context("making a directory for LiteLLM")?;
         let config = folder.path().join("config.yaml");
         fs::write(&config, CONFIG).context("writing LiteLLM's configuration")?;
@@ -110,73 +106,13 @@ pub(crate) fn version() -> &'static str {
         .unwrap_or("of an unknown version")
 }
 
-/// A virtual environment in the cache, one for each content of the requirements.
-fn environment() -> anyhow::Result<PathBuf> {
-    let cache = cache()?;
-    fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
-    // Two runs at once must not build the same directory. The lock ends with the file.
-    let lock = cache.join("litellm.lock");
-    let lock = File::create(&lock).with_context(|| format!("making {}", lock.display()))?;
-    lock.lock().context("locking the directory of LiteLLM")?;
-    let mut hasher = DefaultHasher::new();
-    REQUIREMENTS.hash(&mut hasher);
-    let place = cache.join(format!("litellm-{:016x}", hasher.finish()));
-    if !place.join(COMPLETE).is_file() {
-        build(&place)?;
-    }
-    Ok(place)
-}
-
-fn build(place: &Path) -> anyhow::Result<()> {
-    tracing::warn!(place = %place.display(), "installing LiteLLM, once; it takes some minutes");
-    if place.exists() {
-        fs::remove_dir_all(place).with_context(|| format!("removing {}", place.display()))?;
-    }
-    run(Command::new("python3").args(["-m", "venv"]).arg(place))?;
-    let requirements = place.join("requirements.txt");
-    fs::write(&requirements, REQUIREMENTS).context("writing the requirements")?;
-    run(Command::new(place.join("bin/python"))
-        .args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--quiet"])
-        .arg("--requirement")
-        .arg(&requirements))?;
-    fs::write(place.join(COMPLETE), "").context("marking LiteLLM as installed")
-}
-
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("running {command:?}"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{command:?}: {}: {}", output.status, said.trim_end());
-    }
-    Ok(())
-}
-
-/// The same directory that `infra/local/up` and `cargo xtask setup` use.
-fn cache() -> anyhow::Result<PathBuf> {
-    if let Some(own) = env::var_os("STEPSTREAM_CACHE") {
-        return Ok(own.into());
-    }
-    let base = match env::var_os("XDG_CACHE_HOME") {
-        Some(base) => PathBuf::from(base),
-        None => PathBuf::from(
-            env::var_os("HOME").context("none of STEPSTREAM_CACHE, XDG_CACHE_HOME, HOME is set")?,
-        )
-        .join(".cache"),
-    };
-    Ok(base.join("stepstream"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_requirement_is_pinned_and_the_version_is_told() {
-        let lines = REQUIREMENTS.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        for line in lines {
-            assert!(line.contains("=="), "{line}");
-        }
+        assert!(installed::is_pinned(REQUIREMENTS));
         assert!(version().starts_with(|c: char| c.is_ascii_digit()), "{}", version());
     }
 

@@ -14,6 +14,7 @@ mod flight;
 mod gateway;
 mod highest;
 mod hops;
+mod installed;
 mod lane;
 mod litellm;
 mod models;
@@ -32,6 +33,7 @@ mod stack;
 mod tokens;
 mod usage;
 mod worker;
+mod workflow;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +44,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::report::Report;
 use crate::stack::Stack;
+use crate::workflow::{Shape, Wanted};
 
 /// Measures speed, cost and scale.
 #[derive(Debug, Parser)]
@@ -69,6 +72,15 @@ struct Cli {
     /// instructions with callgrind.
     #[arg(long, value_name = "N")]
     once: Option<u64>,
+    /// `workflow` only: what is measured of workflows.
+    #[arg(long, value_enum, default_value_t = Shape::Steps)]
+    shape: Shape,
+    /// `workflow` only: `steps` and `pure`: the only rate; `saturation`: where the search begins.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=20_000))]
+    rate: Option<u64>,
+    /// `workflow` only: `loop`, `timers` and `waiting`: how many. Default: 10,000; 100,000; 50,000
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(10..=100_000))]
+    count: Option<u64>,
     /// `archive` and `rebuild` only: records in `results` and `execution-log`. Default: 60,000; 1,000,000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(6..=100_000_000))]
     records: Option<u64>,
@@ -113,6 +125,8 @@ enum Bench {
     Archive,
     /// The projection from the topics alone.
     Rebuild,
+    /// Workflows, beside Restate and Celery: see `--shape`.
+    Workflow,
     /// A worker process of one of the others.
     #[value(hide = true)]
     Worker,
@@ -170,6 +184,11 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         Bench::Sockets => sockets::run,
         Bench::FanOut => fan_out::run,
         Bench::Gateway => gateway::run,
+        Bench::Workflow => {
+            let Cli { shape, seconds, rate, count, .. } = cli;
+            let wanted = Wanted { shape, seconds, rate, count };
+            return told(&cli, &workflow::run(&stack, wanted)?);
+        }
         Bench::Archive => return told(&cli, &archive::run(&stack, cli.records)?),
         Bench::Rebuild => return told(&cli, &rebuild::run(&stack, cli.records)?),
         Bench::Worker | Bench::Codec => {

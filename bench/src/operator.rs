@@ -2,7 +2,7 @@
 //! own. It sees nothing of the program but what it prints and what it serves.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -87,15 +87,33 @@ impl Operator {
 
     /// `stepstream serve` with these roles. Its port is known; whether it is ready isn't.
     pub(crate) fn serve(&self, roles: &str) -> anyhow::Result<Serving> {
-        let address = free_address()?;
-        let child = self
-            .command(&["serve", "--roles", roles])?
+        self.serve_as(roles, |_| {})
+    }
+
+    /// The same, and what it says on standard error, of which `filter` is told.
+    pub(crate) fn serve_heard(
+        &self,
+        roles: &str,
+        filter: &str,
+    ) -> anyhow::Result<(Serving, ChildStderr)> {
+        let mut serving = self.serve_as(roles, |command| {
+            command.env("STEPSTREAM_TELEMETRY__LOG_FILTER", filter).stderr(Stdio::piped());
+        })?;
+        let said = serving.child.stderr.take().context("its errors were piped")?;
+        Ok((serving, said))
+    }
+
+    fn serve_as(&self, roles: &str, change: impl FnOnce(&mut Command)) -> anyhow::Result<Serving> {
+        let (address, health) = (free_address()?, free_address()?);
+        let mut command = self.command(&["serve", "--roles", roles])?;
+        command
             .env("STEPSTREAM_GATEWAY__LISTEN", address.to_string())
-            .env("STEPSTREAM_TELEMETRY__METRICS_LISTEN", free_address()?.to_string())
-            .stdout(Stdio::null())
-            .spawn()
-            .context("starting `stepstream serve`")?;
-        Ok(Serving { child, url: format!("http://{address}") })
+            .env("STEPSTREAM_TELEMETRY__METRICS_LISTEN", health.to_string())
+            .stdout(Stdio::null());
+        change(&mut command);
+        let child = command.spawn().context("starting `stepstream serve`")?;
+        let (url, health) = (format!("http://{address}"), format!("http://{health}"));
+        Ok(Serving { child, url, health })
     }
 }
 
@@ -103,6 +121,7 @@ impl Operator {
 pub(crate) struct Serving {
     child: Child,
     url: String,
+    health: String,
 }
 
 impl Serving {
@@ -114,6 +133,11 @@ impl Serving {
     /// Where its gateway is.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where it says how it is when it has no gateway.
+    pub(crate) fn health(&self) -> &str {
+        &self.health
     }
 
     /// An error when it has ended.

@@ -146,6 +146,9 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
     /// Against what.
     pub(crate) reaches: Vec<Reach>,
+    /// What has to be known beside the rows: settings, what a name stands for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<String>,
     /// Peak resident memory of this process in MiB.
     pub(crate) own_peak_rss_mib: Option<f64>,
     /// Peak resident memory of the broker in MiB.
@@ -167,6 +170,7 @@ impl Report {
             machine: Machine::here(),
             rows,
             reaches,
+            notes: Vec::new(),
             own_peak_rss_mib: crate::usage::peak_rss_mib(std::process::id()),
             broker_peak_rss_mib: broker.and_then(crate::usage::peak_rss_mib),
         }
@@ -234,6 +238,9 @@ impl Report {
                 "| {} | {} {unit} | {:.2} {unit} | {met} |",
                 reach.what, reach.reach, reach.measured
             )?;
+        }
+        for note in &self.notes {
+            writeln!(out, "\n{note}")?;
         }
         let memory =
             [("this process", self.own_peak_rss_mib), ("broker", self.broker_peak_rss_mib)];
