@@ -5,6 +5,7 @@
 
 mod approval;
 mod children;
+mod documents;
 mod every;
 mod example;
 mod map_reduce;
