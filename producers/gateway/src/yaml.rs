@@ -18,6 +18,14 @@ pub fn value(text: &str) -> Result<Value, YamlError> {
     Ok(serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })?)
 }
 
+/// A value as a YAML document that people go on with.
+///
+/// # Errors
+/// None for what is JSON, as far as is known.
+pub fn text(value: &Value) -> Result<String, serde_saphyr::ser::Error> {
+    serde_saphyr::to_string(value)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -186,6 +186,8 @@ fn schemas_are_documented_and_can_evolve() {
             )
         );
         check(&schema, declared.name);
+        // Apicurio Registry 3.0.9 takes a text with this in it for no schema.
+        assert!(!declared.schema.contains(r#""{}""#), "{}", declared.name);
     }
 }
 

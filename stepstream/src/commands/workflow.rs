@@ -3,6 +3,7 @@
 //! What is here needs no cluster; the commands that do are in `stored.rs`.
 
 mod files;
+mod import;
 mod stored;
 
 use std::path::PathBuf;
@@ -30,6 +31,11 @@ pub(crate) enum Workflow {
     Graph(Graph),
     /// Print the JSON Schema of definitions, for editors
     Schema,
+    /// Make a definition of an app that Dify exported
+    ///
+    /// The definition, as YAML, goes to standard output, the report of what became of each node and setting
+    /// to standard error. Fails when something could not be converted: a node `fail` stands in its place then.
+    Import(import::Import),
     /// Store definitions: a new version of each that changed
     Apply(stored::Apply),
     /// Print the workflows of a tenant, with their versions and aliases
@@ -83,6 +89,7 @@ impl Workflow {
             Self::Alias(alias) => alias.run().await,
             Self::Check(check) => check.run(),
             Self::Graph(graph) => graph.run(),
+            Self::Import(import) => import.run(),
             Self::Schema => {
                 print::line(SCHEMA.trim_end());
                 Ok(())
