@@ -50,7 +50,7 @@ pub fn check(start: &WorkflowStart) -> Result<Value, Invalid> {
 /// # Errors
 /// A failure that names the place.
 pub fn check_inputs(program: &Program, inputs: &Value) -> Result<(), Failure> {
-    program.check_inputs(inputs).map_err(|(place, problem)| {
+    program.check_inputs(&program.with_defaults(inputs.clone())).map_err(|(place, problem)| {
         let path = format!("input{place}");
         Invalid::new(path, format!("doesn't fit the workflow's inputs: {problem}")).into()
     })

@@ -1,6 +1,8 @@
 //! From a fact to the machine of [`domain::workflow::run`], and from its decisions to what the runtime is to
 //! do. Decides nothing of its own.
 
+use std::sync::Arc;
+
 use domain::answer::{Answer, ErrorClass, Failure, Terminal};
 use domain::event::EventType;
 use domain::request::{JSON, WorkflowStart};
@@ -27,37 +29,70 @@ pub(crate) fn step(
     if context.entity().starts_with(limit::PREFIX) {
         return places::step(event, context);
     }
-    let known = execution(context);
-    let mut begins_with = None;
-    let (happened, execution) = match (event, known) {
+    match (event, execution(context)) {
         (Event::Admitted { request, version, trace_parent, log_content }, None) => {
-            let version = version.unwrap_or_default();
-            let execution = begun(&request, version, trace_parent, log_content, context.now());
-            let inputs = Document::parse(request.input).map_err(|place| {
-                StepError::Broken(format!("the inputs of an admitted start aren't JSON: {place}"))
-            })?;
-            let not_before = request.not_before;
-            begins_with = Some(admitted(&inputs, version, not_before));
-            let reuse = request.reuse.into_iter();
-            let reuse = reuse.map(|(step, output)| (step, Document::trusted(output))).collect();
-            let admission = Admission { execution: execution.clone(), inputs, not_before, reuse };
-            (run::Event::Admitted(Box::new(admission)), execution)
+            let now = context.now();
+            let execution = Execution {
+                tenant: request.tenant.clone(),
+                origin: request.origin.clone(),
+                workflow: request.workflow.clone(),
+                version: version.unwrap_or_default(),
+                labels: request.labels.clone(),
+                search_attributes: request.search_attributes.clone(),
+                priority: request.priority,
+                admitted: now,
+                deadline: request.deadline,
+                trace_parent,
+                log_content,
+            };
+            admit(programs, request, execution, context)
         }
         // Somebody else's start under the same id: the first one stands.
-        (Event::Admitted { .. }, Some(_)) | (_, None) => return Ok(()),
+        (Event::Admitted { .. }, Some(_)) | (_, None) => Ok(()),
         (event, Some(execution)) => match happened(event) {
-            Some(happened) => (happened, execution),
-            None => return Ok(()),
+            Some(happened) => {
+                let program = pinned(programs, &execution)?;
+                fold(&program, &execution, happened, None, context)
+            }
+            None => Ok(()),
         },
-    };
-    let program = programs
-        .pinned(&execution.tenant, &execution.workflow, execution.version)
-        .ok_or_else(|| {
-            let Execution { workflow, version, .. } = &execution;
-            StepError::NotYet(format!("version {version} of workflow `{workflow}`"))
-        })?
-        .map_err(StepError::Broken)?;
-    fold(&program, &execution, happened, begins_with, context)
+    }
+}
+
+/// The program of an execution's version.
+fn pinned(programs: &Programs, execution: &Execution) -> Result<Arc<Program>, StepError> {
+    let Execution { tenant, workflow, version, .. } = execution;
+    programs
+        .pinned(tenant, workflow, *version)
+        .ok_or_else(|| StepError::NotYet(format!("version {version} of workflow `{workflow}`")))?
+        .map_err(StepError::Broken)
+}
+
+/// Takes an execution in.
+fn admit(
+    programs: &Programs,
+    start: WorkflowStart,
+    execution: Execution,
+    context: &mut Context<'_, Workflows>,
+) -> Result<(), StepError> {
+    let program = pinned(programs, &execution)?;
+    let inputs = Document::parse(start.input).map_err(|place| {
+        StepError::Broken(format!("the inputs of an admitted start aren't JSON: {place}"))
+    })?;
+    let inputs = Document::from(&program.with_defaults(inputs.to_json()));
+    let not_before = start.not_before;
+    // The time that the workflow may take runs from when it may begin.
+    let begins = not_before.map_or(execution.admitted, |time| time.max(execution.admitted));
+    let timeout = program.definition().timeout_ms.and_then(|ms| i64::try_from(ms).ok());
+    let timeout = timeout.map(|ms| begins.plus(ms));
+    let deadline = [execution.deadline, timeout].into_iter().flatten().min();
+    let execution = Execution { deadline, ..execution };
+    let begins_with = Some(admitted(&inputs, execution.version, not_before));
+    let reuse = start.reuse.into_iter();
+    let reuse = reuse.map(|(step, output)| (step, Document::trusted(output))).collect();
+    let admission = Admission { execution: execution.clone(), inputs, not_before, reuse };
+    let admission = run::Event::Admitted(Box::new(admission));
+    fold(&program, &execution, admission, begins_with, context)
 }
 
 /// Ends an execution that can't be folded any further.
@@ -97,28 +132,6 @@ fn execution(context: &Context<'_, Workflows>) -> Option<Execution> {
     match context.get(name::EXECUTION) {
         Some(Entry::Execution(execution)) => Some((**execution).clone()),
         _ => None,
-    }
-}
-
-fn begun(
-    start: &WorkflowStart,
-    version: i32,
-    trace_parent: Option<String>,
-    log_content: bool,
-    now: Millis,
-) -> Execution {
-    Execution {
-        tenant: start.tenant.clone(),
-        origin: start.origin.clone(),
-        workflow: start.workflow.clone(),
-        version,
-        labels: start.labels.clone(),
-        search_attributes: start.search_attributes.clone(),
-        priority: start.priority,
-        admitted: now,
-        deadline: start.deadline,
-        trace_parent,
-        log_content,
     }
 }
 

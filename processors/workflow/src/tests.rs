@@ -516,6 +516,36 @@ fn child_of_a_workflow_needs_no_place() {
 }
 
 #[test]
+fn inputs_that_are_left_out_have_their_defaults() {
+    let mut workflow = chain();
+    workflow["spec"]["inputs"]["properties"]["tone"] = json!({"type": "string", "default": "kind"});
+    workflow["spec"]["nodes"][0] = model("draft", "{{ inputs.tone }}: {{ inputs.text }}");
+    let mut world = World::knowing(workflow);
+    world.start("chain");
+    assert!(world.requests()[0].body.contains("kind: hi"), "{}", world.requests()[0].body);
+    let admitted = world.harness.events("run-1").remove(0).data.expect("what it begins with");
+    assert!(admitted.contains(r#""input":{"text":"hi","tone":"kind"}"#), "{admitted}");
+}
+
+#[test]
+fn execution_times_out_when_its_workflow_or_its_start_says_so() {
+    let mut workflow = chain();
+    workflow["spec"]["timeout"] = json!("1s");
+    for (deadline, not_before, lasts) in
+        [(None, None, 1_000), (Some(1_500), None, 500), (Some(9_000), Some(1_500), 1_500)]
+    {
+        let mut world = World::knowing(workflow.clone());
+        let (deadline, not_before) = (deadline.map(Millis), not_before.map(Millis));
+        world.harness.publish(&WorkflowStart { deadline, not_before, ..start("chain") });
+        world.harness.pass(lasts - 100);
+        assert_ne!(world.last().event_type.as_str(), "execution.timed_out", "{lasts}");
+        world.harness.pass(200);
+        assert_eq!(world.last().event_type.as_str(), "execution.timed_out", "{lasts}");
+        assert_eq!(world.last().error.expect("an error").code, "deadline_exceeded");
+    }
+}
+
+#[test]
 fn id_of_our_own_entities_is_nobodys() {
     let mut world = World::knowing(chain());
     world.harness.publish(&WorkflowStart { id: "@limit/default/chain".into(), ..start("chain") });

@@ -51,6 +51,11 @@ pub(super) fn check(draft: &Draft, built: &Built, problems: &mut Problems) {
             }
             _ => {}
         }
+        if node.policy.cache_key.is_some() {
+            let message = "isn't carried out yet: the node runs every time; leave it out, or mean it \
+                           for later";
+            problems.warning(&node.at.field("cacheKey"), message);
+        }
         island(index, node, draft, built, problems);
     }
     for scope in 0..definition.scopes.len() {

@@ -99,6 +99,22 @@ impl Program {
         &self.compiled.definition
     }
 
+    /// Inputs with what their schema gives for those that are left out.
+    #[must_use]
+    pub fn with_defaults(&self, mut inputs: Value) -> Value {
+        let properties = self.definition().inputs.get("properties").and_then(Value::as_object);
+        if let Value::Object(given) = &mut inputs {
+            for (name, property) in properties.into_iter().flatten() {
+                if let Some(default) = property.get("default")
+                    && !given.contains_key(name)
+                {
+                    given.insert(name.clone(), default.clone());
+                }
+            }
+        }
+        inputs
+    }
+
     /// The first way in which inputs don't fit; the place is a JSON pointer into them.
     ///
     /// # Errors

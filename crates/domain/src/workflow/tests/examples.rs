@@ -57,8 +57,7 @@ pub(super) fn approval() -> Value {
             "concurrency": {"limit": 5, "key": "{{ inputs.customer }}"},
             "nodes": [
                 {"id": "draft", "kind": "model", "model": "fast", "request": {"messages": [
-                    {"role": "user", "content": "Write a {{ variables.tone }} note on {{ inputs.topic }}."}]},
-                    "cacheKey": "{{ inputs.topic }}/{{ variables.tone }}"},
+                    {"role": "user", "content": "Write a {{ variables.tone }} note on {{ inputs.topic }}."}]}},
                 {"id": "approve", "kind": "wait", "signal": {"name": "approval", "timeout": "2d",
                     "schema": {"type": "object", "required": ["approved"], "properties": {
                         "approved": {"type": "boolean"}, "by": {"type": "string"}}},
