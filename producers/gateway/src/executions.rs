@@ -103,28 +103,31 @@ pub(crate) async fn list(
 }
 
 fn selected(query: &Selection) -> Result<(Filter, Option<Cursor>), Fault> {
-    let kind = query.kind.as_deref().map(|name| {
-        let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == name);
-        kind.ok_or_else(|| Fault::invalid("kind", one_of(Kind::ALL.map(Kind::as_str))))
-    });
-    let status = query.status.as_deref().map(|name| {
-        Status::named(name)
-            .ok_or_else(|| Fault::invalid("status", one_of(Status::ALL.map(Status::as_str))))
-    });
     let cursor = query.cursor.as_deref().filter(|text| !text.is_empty()).map(|text| {
         Cursor::parse(text).map_err(|_| Fault::invalid("cursor", "is not `next` of a page"))
     });
     let filter = Filter {
-        kind: kind.transpose()?,
-        status: status.transpose()?,
+        kind: named(query.kind.as_deref(), "kind", &Kind::ALL, Kind::as_str)?,
+        status: named(query.status.as_deref(), "status", &Status::ALL, Status::as_str)?,
         from: query.from.map(Millis),
         to: query.to.map(Millis),
     };
     Ok((filter, cursor.transpose()?))
 }
 
-fn one_of<const N: usize>(names: [&str; N]) -> String {
-    format!("must be one of {}", names.map(|name| format!("`{name}`")).join(", "))
+/// The one of these with that name; an error names the field and all of them.
+pub(crate) fn named<T: Copy>(
+    name: Option<&str>,
+    field: &str,
+    all: &[T],
+    name_of: fn(T) -> &'static str,
+) -> Result<Option<T>, Fault> {
+    let Some(name) = name else { return Ok(None) };
+    let found = all.iter().copied().find(|one| name_of(*one) == name);
+    found.map(Some).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|one| format!("`{}`", name_of(*one))).collect();
+        Fault::invalid(field, format!("must be one of {}", names.join(", ")))
+    })
 }
 
 /// What a client is told when the store fails; the cause is for the log.

@@ -9,6 +9,7 @@ mod again;
 mod audit;
 mod auth;
 mod body;
+mod bulk;
 mod call;
 mod cloud_events;
 mod definitions;

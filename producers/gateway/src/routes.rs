@@ -11,8 +11,8 @@ use crate::definitions::{aliases, models, views, workflows};
 use crate::fault::{Fault, OpenAi, Problem};
 use crate::openai::responses;
 use crate::{
-    App, cloud_events, docs, events, executions, headers, health, openai, page, requests, steps,
-    trace, values, verbs,
+    App, bulk, cloud_events, docs, events, executions, headers, health, openai, page, requests,
+    steps, trace, values, verbs,
 };
 
 pub(crate) fn router(app: App, more: Router) -> Router {
@@ -30,6 +30,9 @@ pub(crate) fn router(app: App, more: Router) -> Router {
         ("/v1/requests", post(requests::create), "POST"),
         ("/v1/events", post(cloud_events::create), "POST"),
         ("/v1/executions", get(executions::list), "GET, HEAD"),
+        ("/v1/executions:cancel", post(bulk::cancel), "POST"),
+        ("/v1/executions:pause", post(bulk::pause), "POST"),
+        ("/v1/executions:resume", post(bulk::resume), "POST"),
         ("/v1/executions/{id}", get(executions::get).post(verbs::of_execution), "GET, HEAD"),
         ("/v1/executions/{id}/events", get(events::get), "GET, HEAD"),
         ("/v1/executions/{id}/steps", get(steps::list), "GET, HEAD"),

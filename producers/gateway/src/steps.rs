@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::App;
 use crate::auth::{Caller, See};
-use crate::executions::{away, find, id};
+use crate::executions::{away, find, id, named};
 use crate::fault::{Fault, Problem};
 use crate::view::{ErrorView, Json as AnyJson, UsageView, location};
 
@@ -175,15 +175,9 @@ pub(crate) async fn list(
             text.parse().map_err(|_| Fault::invalid("cursor", "is not `next` of a page"))?
         }
     };
-    let state = query.state.as_deref();
-    if let Some(state) = state
-        && !STATES.iter().any(|known| known.as_str() == state)
-    {
-        let names = STATES.map(|state| format!("`{}`", state.as_str())).join(", ");
-        return Err(Problem(Fault::invalid("state", format!("must be one of {names}"))));
-    }
+    let state = named(query.state.as_deref(), "state", &STATES, StepState::as_str)?;
     let (_, history) = history(&app, caller.tenant(), &id).await?;
-    let wanted = |step: &&Step| state.is_none_or(|state| step.state.as_str() == state);
+    let wanted = |step: &&Step| state.is_none_or(|state| step.state == state);
     let mut found = history.steps().iter().enumerate().skip(from);
     let mut data = Vec::new();
     let mut next = None;

@@ -27,7 +27,7 @@ fn operations() -> Vec<(String, String, bool)> {
             found.push((method.to_uppercase(), path, operation.get("security").is_some()));
         }
     }
-    assert_eq!(found.len(), 51);
+    assert_eq!(found.len(), 54);
     found
 }
 

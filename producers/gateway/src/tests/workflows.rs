@@ -160,6 +160,40 @@ async fn signal_that_nobody_can_take_is_refused() {
     assert!(served.world.published().is_empty());
 }
 
+#[tokio::test]
+async fn filter_commands_those_that_have_not_ended_and_only_when_it_is_meant() {
+    let served = served().await;
+    for (id, event_type) in [
+        ("acme/a", EventType::Started),
+        ("acme/b", EventType::Paused),
+        ("acme/c", EventType::Succeeded),
+    ] {
+        let told = of_workflow(id, 1, event_type);
+        served.world.0.store.apply_event(&told).await.expect("a store");
+    }
+    let call = event("acme/call", 1, EventType::Started);
+    served.world.0.store.apply_event(&call).await.expect("a store");
+    let path = "/v1/executions:cancel";
+    let dry = served.post(path, &json!({"kind": "workflow"})).await.json();
+    assert_eq!(
+        (&dry["dry_run"], &dry["matched"], &dry["commanded"]),
+        (&json!(true), &json!(2), &json!(0))
+    );
+    assert!(served.world.published().is_empty());
+    let body =
+        json!({"kind": "workflow", "status": "paused", "dry_run": false, "reason": "enough"});
+    let done = served.post(path, &body).await.json();
+    assert_eq!((&done["ids"], &done["commanded"]), (&json!(["acme/b"]), &json!(1)));
+    let record = served.world.published_to(Topic::Log(Kind::Workflow)).await;
+    let fact = served.world.0.ids.read_fact(&record.value).expect("a fact");
+    let reason = Some("enough".to_owned());
+    assert!(matches!(fact, Fact::Command(it) if it.order == Order::Cancel { reason }));
+    for (body, place) in [(json!({"kind": "odd"}), "kind"), (json!({"all": true}), "all")] {
+        let got = served.post(path, &body).await;
+        assert!(got.status.as_u16() == 400 && got.text.contains(place), "{}", got.text);
+    }
+}
+
 /// What a step tells changes nothing about the whole.
 #[tokio::test]
 async fn paused_execution_stays_paused_while_its_steps_end() {

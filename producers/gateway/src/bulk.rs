@@ -1,0 +1,213 @@
+//! `POST /v1/executions:cancel`, `:pause` and `:resume`: the same for all executions that a filter finds.
+#![allow(unused_qualifications, reason = "the macro of the document writes them")]
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use domain::fact::Order;
+use domain::time::Millis;
+use domain::topic::Kind;
+use serde::{Deserialize, Serialize};
+use store::{Execution, Filter, Status};
+use utoipa::ToSchema;
+
+use crate::App;
+use crate::auth::{Caller, Steer};
+use crate::body::{JsonText, parse};
+use crate::executions::{away, named};
+use crate::fault::{Fault, Problem};
+use crate::trace::Trace;
+
+/// So many executions are commanded by one request; the answer says whether there are more.
+const MOST: usize = 10_000;
+/// So many of their ids are in the answer.
+const SHOWN: usize = 100;
+
+/// Which executions, and whether it is meant. All that is given has to fit.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Selection {
+    /// Only says what would be done; that is so unless it is `false`.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    dry_run: bool,
+    /// Of this kind.
+    #[schema(value_type = Option<crate::docs::shapes::KindName>)]
+    kind: Option<String>,
+    /// With this status.
+    #[schema(value_type = Option<crate::docs::shapes::StatusName>)]
+    status: Option<String>,
+    /// Of this workflow, model, agent or function.
+    definition: Option<String>,
+    /// With these labels.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    /// Created at this time or later: milliseconds since the epoch.
+    #[schema(minimum = 0, maximum = 253_402_300_799_999_i64)]
+    from: Option<i64>,
+    /// Created before this time: milliseconds since the epoch.
+    #[schema(minimum = 0, maximum = 253_402_300_799_999_i64)]
+    to: Option<i64>,
+    /// For people, where it cancels.
+    #[schema(max_length = 1024)]
+    reason: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What was done, or would be.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Outcome {
+    dry_run: bool,
+    /// How many executions the filter finds that haven't ended.
+    matched: usize,
+    /// How many commands stand.
+    commanded: usize,
+    /// The first hundred of them.
+    ids: Vec<String>,
+    /// Whether there are more than one request takes: ask again.
+    more: bool,
+}
+
+/// Cancels all executions that a filter finds and that haven't ended.
+///
+/// Without `"dry_run": false` it only says which those are.
+#[utoipa::path(
+    post,
+    path = "/v1/executions:cancel",
+    tag = "executions",
+    request_body = Selection,
+    responses(
+        (status = 200, description = "What was done, or would be", body = Outcome),
+        crate::docs::WriteErrors,
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn cancel(
+    State(app): State<App>,
+    caller: Caller<Steer, Problem>,
+    Extension(trace): Extension<Trace>,
+    body: JsonText<Problem>,
+) -> Result<Json<Outcome>, Problem> {
+    let selection: Selection = parse(&body.into_text())?;
+    let reason = selection.reason.clone().unwrap_or_else(|| "asked for over HTTP".into());
+    command(&app, caller.tenant(), selection, &Order::Cancel { reason: Some(reason) }, &trace).await
+}
+
+/// Holds all executions that a filter finds and that haven't ended.
+///
+/// Without `"dry_run": false` it only says which those are.
+#[utoipa::path(
+    post,
+    path = "/v1/executions:pause",
+    tag = "executions",
+    request_body = Selection,
+    responses(
+        (status = 200, description = "What was done, or would be", body = Outcome),
+        crate::docs::WriteErrors,
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn pause(
+    State(app): State<App>,
+    caller: Caller<Steer, Problem>,
+    Extension(trace): Extension<Trace>,
+    body: JsonText<Problem>,
+) -> Result<Json<Outcome>, Problem> {
+    let selection = parse(&body.into_text())?;
+    command(&app, caller.tenant(), selection, &Order::Pause, &trace).await
+}
+
+/// Lets all executions go on that a filter finds.
+///
+/// Without `"dry_run": false` it only says which those are.
+#[utoipa::path(
+    post,
+    path = "/v1/executions:resume",
+    tag = "executions",
+    request_body = Selection,
+    responses(
+        (status = 200, description = "What was done, or would be", body = Outcome),
+        crate::docs::WriteErrors,
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn resume(
+    State(app): State<App>,
+    caller: Caller<Steer, Problem>,
+    Extension(trace): Extension<Trace>,
+    body: JsonText<Problem>,
+) -> Result<Json<Outcome>, Problem> {
+    let selection = parse(&body.into_text())?;
+    command(&app, caller.tenant(), selection, &Order::Resume, &trace).await
+}
+
+async fn command(
+    app: &App,
+    tenant: &str,
+    selection: Selection,
+    order: &Order,
+    trace: &Trace,
+) -> Result<Json<Outcome>, Problem> {
+    let filter = Filter {
+        kind: named(selection.kind.as_deref(), "kind", &Kind::ALL, Kind::as_str)?,
+        status: named(selection.status.as_deref(), "status", &Status::ALL, Status::as_str)?,
+        from: selection.from.map(Millis),
+        to: selection.to.map(Millis),
+    };
+    let (found, more) = find(app, tenant, &filter, &selection).await?;
+    let mut outcome = Outcome {
+        dry_run: selection.dry_run,
+        matched: found.len(),
+        commanded: 0,
+        ids: found.iter().take(SHOWN).map(|execution| execution.id.clone()).collect(),
+        more,
+    };
+    if selection.dry_run {
+        return Ok(Json(outcome));
+    }
+    for Execution { id, kind, .. } in found {
+        app.publish_command(kind, &id, tenant, order.clone(), Some(trace))
+            .await
+            .map_err(|error| error.into_fault(Some(&id)))?;
+        outcome.commanded += 1;
+    }
+    Ok(Json(outcome))
+}
+
+/// The executions that haven't ended, and whether there are more.
+async fn find(
+    app: &App,
+    tenant: &str,
+    filter: &Filter,
+    selection: &Selection,
+) -> Result<(Vec<Execution>, bool), Fault> {
+    let fits = |execution: &Execution| {
+        let definition = selection.definition.as_ref();
+        let mut labels = selection.labels.iter();
+        !execution.status.is_terminal()
+            && definition.is_none_or(|it| execution.definition.as_ref() == Some(it))
+            && labels.all(|(name, value)| execution.labels.get(name) == Some(value))
+    };
+    let (mut found, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = app
+            .store
+            .list(tenant, filter, cursor.as_ref(), store::MAX_ROWS)
+            .await
+            .map_err(|error| away(&error))?;
+        for execution in page.executions.into_iter().filter(|it| fits(it)) {
+            if found.len() == MOST {
+                return Ok((found, true));
+            }
+            found.push(execution);
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok((found, false));
+        }
+    }
+}
