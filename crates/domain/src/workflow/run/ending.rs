@@ -14,7 +14,12 @@ impl<M: Memory> Machine<'_, M> {
         match order {
             Order::Cancel { reason } => {
                 let ending = PendingEnding { failure: None, timed_out: false, reason };
-                self.stop(ending)
+                self.stop(ending)?;
+                // A pause would hold what undoes, and whoever cancels wants it over with.
+                if self.progress.paused && !self.over {
+                    self.resume();
+                }
+                Ok(())
             }
             Order::Pause if !self.progress.paused => {
                 self.progress.paused = true;
@@ -23,15 +28,19 @@ impl<M: Memory> Machine<'_, M> {
                 Ok(())
             }
             Order::Resume if self.progress.paused => {
-                self.progress.paused = false;
-                self.tell(EventType::Resumed);
-                self.tell_all(&Order::Resume);
+                self.resume();
                 Ok(())
             }
             Order::Signal { name, payload } => self.signalled(&name, payload),
             // It is held already, or goes on; and nothing in a workflow takes a callback.
             Order::Pause | Order::Resume | Order::Callback { .. } => Ok(()),
         }
+    }
+
+    fn resume(&mut self) {
+        self.progress.paused = false;
+        self.tell(EventType::Resumed);
+        self.tell_all(&Order::Resume);
     }
 
     /// The deadline has passed.

@@ -129,7 +129,7 @@ fn nothing_begins_when_held(program: &Program, folds: &[Fold]) -> Result<(), Str
         match &fold.event {
             Event::Command(Order::Pause) => paused = true,
             Event::Command(Order::Resume) => paused = false,
-            Event::Command(Order::Cancel { .. }) => stopped = true,
+            Event::Command(Order::Cancel { .. }) => (stopped, paused) = (true, false),
             _ => {}
         }
         for effect in &fold.effects {

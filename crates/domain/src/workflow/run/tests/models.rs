@@ -217,6 +217,7 @@ impl Small {
             }
             Action::Cancel => {
                 place.cancelled = true;
+                place.paused = false;
                 Event::Command(Order::Cancel { reason: None })
             }
             Action::Signal => {

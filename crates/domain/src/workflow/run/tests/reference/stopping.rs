@@ -9,7 +9,11 @@ use crate::event::EventType;
 impl Reference<'_> {
     pub(in crate::workflow::run::tests) fn cancelled(&mut self) -> Vec<Said> {
         self.stop(Stop { status: Terminal::Cancelled, code: None });
-        self.work()
+        match self.is_ended {
+            true => self.work(),
+            // "A cancel ends a pause, so that what is to be undone is undone."
+            false => self.resumed(),
+        }
     }
 
     pub(super) fn time_out(&mut self) {
