@@ -11,8 +11,8 @@
 //! next iteration. Edges to what has begun or is decided aren't looked at any more. So two owners, or one
 //! owner twice, come to the same.
 //!
-//! **Pause** holds the line: what has begun may end, nothing begins, and nothing is undone. **One fold**
-//! begins at most [`MAX_BEGUN`] steps; the rest stays in the line and goes on with the timer `go`, so that
+//! **Pause** holds the line: what has begun may end, nothing begins, and nothing is undone. A cancel ends a
+//! pause, so that what is to be undone is undone. **One fold** begins at most [`MAX_BEGUN`] steps; the rest stays in the line and goes on with the timer `go`, so that
 //! no execution keeps a partition for itself.
 
 pub mod document;
