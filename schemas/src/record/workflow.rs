@@ -93,7 +93,7 @@ impl Field for Entry {
             }
             let entry = match place {
                 0 => Field::read(input).map(|it| Self::Execution(Box::new(it))),
-                1 => Field::read(input).map(Self::Progress),
+                1 => Field::read(input).map(|it| Self::Progress(Box::new(it))),
                 2 => Field::read(input).map(Self::Frame),
                 3 => Field::read(input).map(|it| Self::Step(Box::new(it))),
                 4 => Field::read(input).map(Self::Value),

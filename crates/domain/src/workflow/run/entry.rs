@@ -19,7 +19,7 @@ pub enum Entry {
     /// What an execution is; written once.
     Execution(Box<Execution>),
     /// How far it is.
-    Progress(Progress),
+    Progress(Box<Progress>),
     /// A frame.
     Frame(Frame),
     /// A step that has begun and isn't over.

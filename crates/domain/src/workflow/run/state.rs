@@ -98,7 +98,7 @@ impl<'m, M: Memory> Machine<'m, M> {
         let Some(Entry::Progress(progress)) = memory.get(name::PROGRESS) else {
             return Err(Damaged("an execution without progress".into()));
         };
-        let (execution, progress) = ((**execution).clone(), progress.clone());
+        let (execution, progress) = ((**execution).clone(), (**progress).clone());
         let before = Some(progress.clone());
         let machine = Self::new(program, id, memory, now, execution, progress);
         Ok(Some(Self { before, ..machine }))
@@ -144,7 +144,7 @@ impl<'m, M: Memory> Machine<'m, M> {
             }
         }
         if self.before.as_ref() != Some(&self.progress) {
-            self.memory.put(name::PROGRESS, Entry::Progress(self.progress));
+            self.memory.put(name::PROGRESS, Entry::Progress(Box::new(self.progress)));
         }
         Ok(self.effects)
     }

@@ -123,7 +123,8 @@ impl<'p> Pair<'p> {
             Event::Command(Order::Pause) => self.reference.paused(),
             Event::Command(Order::Resume) => self.reference.resumed(),
             Event::Command(_) => self.reference.cancelled(),
-            Event::Broken(_) => Vec::new(),
+            // No graph here has a limit, and none of them breaks.
+            Event::Granted | Event::Broken(_) => Vec::new(),
         }
     }
 
