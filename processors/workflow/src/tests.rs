@@ -482,8 +482,8 @@ fn executions_beyond_the_limit_wait_for_a_place_and_go_by_priority() {
     world.harness.restart();
     let end = |world: &mut World, id: &str| {
         let asked = world.requests().into_iter();
-        let request =
-            asked.filter(|it| it.origin.as_ref().is_some_and(|it| it.id == id)).next_back();
+        let mut asked = asked.rev();
+        let request = asked.find(|it| it.origin.as_ref().is_some_and(|it| it.id == id));
         let request = request.expect("a request");
         let answer = answer_to(&request.id, request.origin.expect("an origin"), Ok(json!(1)));
         world.harness.append(id, &answer);
