@@ -126,17 +126,7 @@ impl World {
 
     pub(crate) fn start_with(&mut self, input: &Value) {
         let start = WorkflowStart::new(RUN, self.example.workflow());
-        self.publish(WorkflowStart { input: input.to_string(), ..start });
-    }
-
-    /// As [`World::start`], and it has to end by then.
-    pub(crate) fn start_by(&mut self, deadline: Millis) {
-        let (start, deadline) = (WorkflowStart::new(RUN, self.example.workflow()), Some(deadline));
-        self.publish(WorkflowStart { input: self.example.input.to_string(), deadline, ..start });
-    }
-
-    fn publish(&mut self, start: WorkflowStart) {
-        self.harness.publish(&start);
+        self.harness.publish(&WorkflowStart { input: input.to_string(), ..start });
         self.look();
     }
 
