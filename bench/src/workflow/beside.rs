@@ -28,8 +28,9 @@ const STEPS: [u32; 3] = [1, 3, 9];
 const SATURATED: u32 = 3;
 /// Kept up with: of a hundred workflows no more than one takes longer.
 const LATE: Duration = Duration::from_secs(1);
-/// Seconds for which a rate has to be kept up with, at least.
-const SHORTEST_TRY: f64 = 4.0;
+/// Seconds for which a rate has to be kept up with, at least. In so many seconds a rate that is a fifth too
+/// high leaves a queue of more than [`LATE`]; in a shorter try it would seem to be kept up with.
+const SHORTEST_TRY: f64 = 6.0;
 /// Before the first flight: seconds of our own, until the broker's code is compiled, and of each peer.
 const WARM_UP: (f64, f64) = (20.0, 3.0);
 /// Workflows a second meanwhile: ours, and a peer's.
@@ -252,7 +253,7 @@ pub(crate) fn saturation(
     first: Option<u64>,
 ) -> anyhow::Result<Report> {
     let sides = Sides::together(stack)?;
-    let seconds_of_try = (precise(seconds) / 4.0).max(SHORTEST_TRY);
+    let seconds_of_try = (precise(seconds) / 2.0).max(SHORTEST_TRY);
     let mut best: [Option<Leg>; 4] = [const { None }; 4];
     let mut broke = [None; 4];
     for _ in 0..SEARCHES {
