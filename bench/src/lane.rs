@@ -113,6 +113,7 @@ pub(crate) struct Lane {
     producer: Producer,
     failures: Failures,
     broker_pid: Option<u32>,
+    patience: Duration,
 }
 
 impl Lane {
@@ -134,7 +135,14 @@ impl Lane {
             producer,
             failures,
             broker_pid,
+            patience: PATIENCE,
         })
+    }
+
+    /// The same, whose records may take so long to come out after the last was sent.
+    pub(crate) fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Sends for `warm` and then for `measured` seconds, and waits for the rest.
@@ -173,7 +181,7 @@ impl Lane {
             at(nth);
             self.send(Id { flight: schedule.flight, nth })?;
         }
-        let patience = Instant::now() + PATIENCE;
+        let patience = Instant::now() + self.patience;
         let complete = || locked(&self.probe.tally).as_ref().is_some_and(Tally::is_complete);
         while !complete() && Instant::now() < patience {
             std::thread::sleep(Duration::from_millis(2));

@@ -78,7 +78,8 @@ struct Cli {
     /// `workflow` only: `steps` and `pure`: the only rate; `saturation`: where the search begins.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=20_000))]
     rate: Option<u64>,
-    /// `workflow` only: `loop`, `timers` and `waiting`: how many. Default: 10,000; 100,000; 50,000
+    /// `workflow` only: `fan-out`: the widest; `loop`, `timers` and `waiting`: how many. Default: 10,000;
+    /// 10,000; 100,000; 50,000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(10..=100_000))]
     count: Option<u64>,
     /// `archive` and `rebuild` only: records in `results` and `execution-log`. Default: 60,000; 1,000,000

@@ -47,7 +47,7 @@ pub(crate) struct Wanted {
     pub(crate) seconds: u64,
     /// `steps` and `pure`: the only rate; `saturation`: where the search begins.
     pub(crate) rate: Option<u64>,
-    /// `loop`, `timers`, `waiting`: how many, where the usual number would be too many.
+    /// `loop`, `timers`, `waiting`: how many; `fan-out`: the widest; where the usual number is too many.
     pub(crate) count: Option<u64>,
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn run(stack: &Stack, wanted: Wanted) -> anyhow::Result<Report> {
         Shape::Steps => beside::steps(stack, seconds, rate),
         Shape::Pure => beside::pure(stack, seconds, rate),
         Shape::Saturation => beside::saturation(stack, seconds, rate),
-        Shape::FanOut => wide::run(stack),
+        Shape::FanOut => wide::run(stack, count),
         Shape::Loop => again::run(stack, count),
         Shape::Timers => alarms::run(stack, count),
         Shape::Waiting => waiting::run(stack, count),

@@ -8,7 +8,7 @@ use domain::time::Millis;
 use serde_json::json;
 
 use super::definitions::{AGAIN, ASK, again};
-use super::ours::{DURABILITY, Ours};
+use super::ours::{DURABILITY, LONG, Ours};
 use super::watch::Watch;
 use crate::lane::{Series, precise};
 use crate::report::{Reach, Report, Row};
@@ -78,9 +78,9 @@ pub(crate) fn run(stack: &Stack, count: Option<u64>) -> anyhow::Result<Report> {
     let ends = ENDS.min(times / 10);
     let ours = Ours::start(stack, &[again()])?;
     let input = |times: u64| move |_| json!({ "times": times });
-    let warm_up = ours.lane(AGAIN, input(WARM_UP.min(times)))?;
+    let warm_up = ours.lane(AGAIN, input(WARM_UP.min(times)))?.patient(LONG);
     ours.fly_one(&warm_up)?;
-    let lane = ours.lane(AGAIN, input(times))?;
+    let lane = ours.lane(AGAIN, input(times))?.patient(LONG);
     let mut processes = vec![ours.pid()?];
     processes.extend(ours.platform.broker_pid.filter(|pid| cpu_seconds(*pid).is_some()));
     let seen = Seen::new(processes, times, ends);
@@ -97,7 +97,7 @@ pub(crate) fn run(stack: &Stack, count: Option<u64>) -> anyhow::Result<Report> {
     series.add(&leg.flown);
     let mut row = series.row();
     let (at, iterations) = watch.look(|seen| (seen.at.clone(), seen.iterations));
-    let right = Some((times).to_string());
+    let right = Some(times.to_string());
     if row.void.is_none() && (iterations != times || ours.last_result() != right) {
         let result = ours.last_result();
         row.void = Some(format!("{iterations} calls of {times} came out, and it gave {result:?}"));

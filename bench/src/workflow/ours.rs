@@ -26,6 +26,8 @@ use crate::usage::{cpu_seconds, tree_seconds};
 
 /// What one process does for a workflow.
 const ROLES: &str = "workflow,inference";
+/// How long one workflow of thousands of steps may take.
+pub(crate) const LONG: Duration = Duration::from_secs(1_200);
 /// How long the broker may take for the definitions.
 const PUBLISHED: Duration = Duration::from_secs(30);
 
@@ -126,7 +128,7 @@ impl Ours {
         self.fly_after(lane, plan.rate, WARM, plan.seconds)
     }
 
-    /// Starts one workflow, and waits for its end.
+    /// Starts one workflow, and waits for its end as long as the lane does.
     pub(crate) fn fly_one(&self, lane: &Lane) -> anyhow::Result<Leg> {
         self.fly_after(lane, 1, 0.0, 1.0)
     }

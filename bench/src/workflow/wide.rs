@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::definitions::{Work, fan_out, fan_out_name};
 use super::flight::Leg;
-use super::ours::{DURABILITY, Ours};
+use super::ours::{DURABILITY, LONG, Ours};
 use crate::asks::per_thousand;
 use crate::client;
 use crate::lane::{Series, precise};
@@ -33,15 +33,17 @@ const RECORD_KIB: f64 = 256.0;
 const QUIET: Duration = Duration::from_secs(3);
 
 /// The bench.
-pub(crate) fn run(stack: &Stack) -> anyhow::Result<Report> {
+pub(crate) fn run(stack: &Stack, count: Option<u64>) -> anyhow::Result<Report> {
+    let widest = count.unwrap_or(u64::MAX).max(WIDTHS[0]);
     let works = [Work::Pure, Work::Call];
     let ours = Ours::start(stack, &works.map(fan_out))?;
     let (mut rows, mut reaches) = (Vec::new(), Vec::new());
     for work in works {
         for _ in 0..WARM_UP {
-            fan(&ours, work, WIDTHS[1])?;
+            fan(&ours, work, WIDTHS[1].min(widest))?;
         }
-        let mut widths = WIDTHS.map(|width| Wide::new(work, width));
+        let widths = WIDTHS.into_iter().filter(|width| *width <= widest);
+        let mut widths: Vec<_> = widths.map(|width| Wide::new(work, width)).collect();
         for _ in 0..RUNS {
             for wide in &mut widths {
                 let leg = fan(&ours, work, wide.width)?;
@@ -64,7 +66,7 @@ pub(crate) fn run(stack: &Stack) -> anyhow::Result<Report> {
 fn fan(ours: &Ours, work: Work, width: u64) -> anyhow::Result<Leg> {
     let items: Vec<Value> = (0..width).map(Value::from).collect();
     let lane = ours.lane(&fan_out_name(work), move |_| json!({ "items": items }))?;
-    ours.fly_one(&lane)
+    ours.fly_one(&lane.patient(LONG))
 }
 
 /// A row, as it comes about.
