@@ -481,9 +481,8 @@ fn executions_beyond_the_limit_wait_for_a_place_and_go_by_priority() {
     world.harness.pass(2_000);
     world.harness.restart();
     let end = |world: &mut World, id: &str| {
-        let asked = world.requests().into_iter();
-        let mut asked = asked.rev();
-        let request = asked.find(|it| it.origin.as_ref().is_some_and(|it| it.id == id));
+        let mut asked = world.requests().into_iter();
+        let request = asked.rfind(|it| it.origin.as_ref().is_some_and(|it| it.id == id));
         let request = request.expect("a request");
         let answer = answer_to(&request.id, request.origin.expect("an origin"), Ok(json!(1)));
         world.harness.append(id, &answer);

@@ -105,9 +105,12 @@ fn of_workflow(id: &str, number: i64, event_type: EventType) -> ExecutionEvent {
     ExecutionEvent { kind: Kind::Workflow, ..event(id, number, event_type) }
 }
 
+/// Path, body, and what is to stand in the log.
+type Verb = (&'static str, Value, fn(&Order) -> bool);
+
 #[tokio::test]
 async fn each_verb_is_a_command_in_the_log_of_its_kind() {
-    let cases: [(&str, Value, fn(&Order) -> bool); 5] = [
+    let cases: [Verb; 5] = [
         ("acme/run:pause", json!(null), |order| *order == Order::Pause),
         ("acme/run:resume", json!(null), |order| *order == Order::Resume),
         ("acme/run:cancel?reason=enough", json!(null), |order| {
