@@ -146,3 +146,18 @@ fn every_mistake_of_a_workflow_is_told_with_its_place() {
     assert_eq!(line["problems"][0]["pointer"], "/spec/nodes/0/timeout");
     refused(&["workflow", "check", "nowhere.yaml"], &[], 1, &["reading nowhere.yaml"]);
 }
+
+#[test]
+fn wrong_workflow_is_told_before_anything_is_connected() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wrong.yaml").display().to_string();
+    std::fs::write(&path, workflow().replace("30s", "30 secs")).unwrap();
+    let said =
+        ["wrong.yaml: error at /spec/nodes/0/timeout", "1 of 1 definitions", "nothing was stored"];
+    refused(&["workflow", "apply", &path], &[], 1, &said);
+    refused(&["workflow", "apply", "--expect", "1", &path, &path], &[], 1, &["--expect"]);
+    refused(&["workflow", "apply", "--expect=-1", &path], &[], 2, &["--expect"]);
+    refused(&["workflow", "get", "w@stable"], &[], 2, &["letters, digits"]);
+    refused(&["workflow", "alias", "w", "stable"], &[], 2, &["VERSION"]);
+    refused(&["workflow", "diff", "w", "--from", "1"], &[], 2, &["--to"]);
+}

@@ -66,13 +66,21 @@ fn check_kind(request: &Request) -> Result<(), Fault> {
         let found = String::from_utf8_lossy(value.as_bytes());
         let essence = found.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/json") {
-            return Err(Fault::MediaType { found: essence.chars().take(100).collect() });
+            let found = essence.chars().take(100).collect();
+            return Err(Fault::MediaType { found, wanted: "JSON" });
         }
     }
     Ok(())
 }
 
 async fn read(request: Request, limit: usize) -> Result<String, Fault> {
+    let text = read_text(request, limit).await?;
+    check_depth(&text)?;
+    Ok(text)
+}
+
+/// The body as text of any kind, whose depth nobody has looked at.
+pub(crate) async fn read_text(request: Request, limit: usize) -> Result<String, Fault> {
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
     if announced.and_then(|v| v.parse::<usize>().ok()).is_some_and(|length| length > limit) {
         return Err(Fault::TooLarge { limit });
@@ -91,12 +99,10 @@ async fn read(request: Request, limit: usize) -> Result<String, Fault> {
     };
     let bytes =
         tokio::time::timeout(BODY_PATIENCE, collect).await.map_err(|_| Fault::SlowBody)??;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Fault::invalid("body", format!("is not UTF-8 at byte {at}"))
-    })?;
-    check_depth(&text)?;
-    Ok(text)
+    })
 }
 
 /// Refuses nesting deeper than [`MAX_DEPTH`] before anything is built from the text.

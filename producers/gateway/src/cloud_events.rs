@@ -160,7 +160,7 @@ impl Mode {
         } else if essence.eq_ignore_ascii_case(JSON) {
             Ok(Self::Binary)
         } else {
-            Err(Fault::MediaType { found: essence.chars().take(100).collect() })
+            Err(Fault::MediaType { found: essence.chars().take(100).collect(), wanted: "JSON" })
         }
     }
 }

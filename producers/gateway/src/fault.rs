@@ -10,6 +10,7 @@ use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::answer::{ErrorClass, Failure};
+use domain::workflow::problem::{Problem as Found, Severity};
 use serde_json::{Map, Value, json};
 
 /// The execution that an answer is about, also where the body is somebody else's shape.
@@ -41,8 +42,8 @@ pub(crate) enum Fault {
     TooLarge { limit: usize },
     /// The body took too long to arrive.
     SlowBody,
-    /// The body isn't JSON by its own media type.
-    MediaType { found: String },
+    /// The body isn't what is read here, by its own media type.
+    MediaType { found: String, wanted: &'static str },
     /// There is no such thing, or it is another tenant's.
     NotFound { what: &'static str, name: String },
     /// No route has this path.
@@ -51,6 +52,8 @@ pub(crate) enum Fault {
     Method { allowed: &'static str },
     /// It stands otherwise by now.
     Conflict { code: &'static str, problem: String, version: Option<i32> },
+    /// A definition, or what an alias shall stand for, can't be used; one of these is an error.
+    Refused { problems: Vec<Found> },
     /// The version that is to be replaced isn't named.
     PreconditionRequired(&'static str),
     /// A dependency is away.
@@ -99,7 +102,7 @@ impl Fault {
             Self::PreconditionRequired(_) => StatusCode::PRECONDITION_REQUIRED,
             Self::Away { .. } | Self::Restarting { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Reused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Reused { .. } | Self::Refused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Waiting { .. } | Self::Undecided { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Ended { failure, .. } => status_of(failure),
             Self::Unusable { .. } | Self::Diverged { .. } => StatusCode::BAD_GATEWAY,
@@ -119,6 +122,7 @@ impl Fault {
             Self::NoRoute => "unknown_route",
             Self::Method { .. } => "method_not_allowed",
             Self::Conflict { code, .. } => code,
+            Self::Refused { .. } => "invalid_definition",
             Self::PreconditionRequired(_) => "precondition_required",
             Self::Away { .. } => "unavailable",
             Self::Waiting { .. } => "answer_timeout",
@@ -142,13 +146,14 @@ impl Fault {
             Self::Invalid { place, problem } => format!("`{place}` {problem}"),
             Self::TooLarge { limit } => format!("the body is larger than {limit} bytes"),
             Self::SlowBody => "the body did not arrive in time".into(),
-            Self::MediaType { found } => {
-                format!("the body must be JSON by its media type, not `{found}`")
+            Self::MediaType { found, wanted } => {
+                format!("the body must be {wanted} by its media type, not `{found}`")
             }
             Self::NotFound { what, name } => format!("there is no {what} `{name}`"),
             Self::NoRoute => "there is no such route; see /openapi.json".into(),
             Self::Method { allowed } => format!("this route takes {allowed} only"),
             Self::Conflict { problem, .. } => problem.clone(),
+            Self::Refused { problems } => refused(problems),
             Self::PreconditionRequired(why) => (*why).into(),
             Self::Away { what, .. } => format!("{what} can't be reached; try again shortly"),
             Self::Waiting { execution } => format!(
@@ -262,6 +267,16 @@ impl Fault {
     }
 }
 
+/// The first of the problems, errors before all, and how many there are.
+fn refused(problems: &[Found]) -> String {
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    let first = problems.first().map_or_else(String::new, Found::to_string);
+    match errors {
+        0 | 1 => first,
+        _ => format!("{errors} errors; the first: {first}"),
+    }
+}
+
 /// The status that a client of an OpenAI route gets. A key that the *provider* refuses isn't the
 /// client's: 401 would send people to look at the wrong one.
 fn status_of(failure: &Failure) -> StatusCode {
@@ -322,6 +337,9 @@ impl IntoResponse for Problem {
         }
         if let Fault::Conflict { version: Some(version), .. } = &self.0 {
             body.insert("version".into(), (*version).into());
+        }
+        if let Fault::Refused { problems } = &self.0 {
+            body.insert("problems".into(), json!(problems));
         }
         let mut response = (status, Json(Value::Object(body))).into_response();
         response

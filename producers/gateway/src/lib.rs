@@ -32,6 +32,7 @@ mod trace;
 mod values;
 mod view;
 mod waiting;
+pub mod yaml;
 
 use std::net::SocketAddr;
 use std::ops::Deref;

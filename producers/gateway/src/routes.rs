@@ -7,11 +7,12 @@ use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post, put};
 
+use crate::definitions::{aliases, compile, models, views, workflows};
 use crate::fault::{Fault, OpenAi, Problem};
 use crate::openai::responses;
 use crate::{
-    App, cloud_events, definitions, docs, events, executions, headers, health, openai, page,
-    requests, trace, values,
+    App, cloud_events, docs, events, executions, headers, health, openai, page, requests, trace,
+    values,
 };
 
 pub(crate) fn router(app: App, more: Router) -> Router {
@@ -32,12 +33,35 @@ pub(crate) fn router(app: App, more: Router) -> Router {
         ("/v1/executions/{id}", get(executions::get).post(executions::cancel), "GET, HEAD"),
         ("/v1/executions/{id}/events", get(events::get), "GET, HEAD"),
         ("/v1/values/{hash}", get(values::get), "GET, HEAD"),
-        ("/v1/definitions/models", get(definitions::list), "GET, HEAD"),
+        ("/v1/definitions/models", get(models::list), "GET, HEAD"),
         (
             "/v1/definitions/models/{name}",
-            get(definitions::get).merge(put(definitions::put)),
-            "GET, HEAD, PUT",
+            get(models::get).merge(put(models::put)).delete(models::delete),
+            "GET, HEAD, PUT, DELETE",
         ),
+        ("/v1/definitions/models/{name}/versions", get(models::versions), "GET, HEAD"),
+        ("/v1/definitions/models/{name}/versions/{version}", get(models::version), "GET, HEAD"),
+        ("/v1/definitions/workflows", get(workflows::list), "GET, HEAD"),
+        (
+            "/v1/definitions/workflows/{name}",
+            get(workflows::get).merge(put(workflows::put)).delete(workflows::delete),
+            "GET, HEAD, PUT, DELETE",
+        ),
+        ("/v1/definitions/workflows/{name}/versions", get(workflows::versions), "GET, HEAD"),
+        (
+            "/v1/definitions/workflows/{name}/versions/{version}",
+            get(workflows::version),
+            "GET, HEAD",
+        ),
+        ("/v1/definitions/workflows/{name}/graph", get(views::graph), "GET, HEAD"),
+        ("/v1/definitions/workflows/{name}/diff", get(views::diff), "GET, HEAD"),
+        ("/v1/definitions/workflows/{name}/aliases", get(aliases::list), "GET, HEAD"),
+        (
+            "/v1/definitions/workflows/{name}/aliases/{alias}",
+            get(aliases::get).merge(put(aliases::put)).delete(aliases::delete),
+            "GET, HEAD, PUT, DELETE",
+        ),
+        ("/v1/workflows/{name}", post(compile::post), "POST"),
         ("/healthz", get(health::live), "GET, HEAD"),
         ("/readyz", get(health::ready), "GET, HEAD"),
         ("/metrics", get(health::metrics), "GET, HEAD"),

@@ -2,6 +2,7 @@
 
 mod clouds;
 mod crossing;
+mod definitions;
 mod edges;
 mod large;
 mod listing;

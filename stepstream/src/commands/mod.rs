@@ -59,7 +59,7 @@ impl Command {
             Self::Replay(replay) => replay.run().await,
             Self::Tail(tail) => tail.run().await,
             Self::Store(store) => store.run().await,
-            Self::Workflow(workflow) => workflow.run(),
+            Self::Workflow(workflow) => workflow.run().await,
         }
     }
 }

@@ -1,24 +1,24 @@
-//! `stepstream workflow`: workflow definitions in files, looked at without a cluster.
+//! `stepstream workflow`: workflow definitions, in files and stored.
+//!
+//! What is here needs no cluster; the commands that do are in `stored.rs`.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+mod files;
+mod stored;
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use domain::workflow::compile::{Compiled, compile};
-use domain::workflow::problem::{Problem, Severity};
 use domain::workflow::{SCHEMA, mermaid};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use self::files::{read, shown, told};
 use crate::error::CommandError;
 use crate::print;
 
-/// The path that means standard input.
-const STDIN: &str = "-";
-
-/// The largest file that is read: many times any workflow that somebody wrote.
-const MAX_BYTES: u64 = 8 * 1024 * 1024;
-
-/// Look at workflow definitions in files (YAML or JSON). Needs no cluster.
+/// Look at workflow definitions in files (YAML or JSON), and manage those that are stored.
+///
+/// `check`, `graph` and `schema` need no cluster.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Workflow {
     /// Find everything that is wrong with definitions
@@ -30,6 +30,21 @@ pub(crate) enum Workflow {
     Graph(Graph),
     /// Print the JSON Schema of definitions, for editors
     Schema,
+    /// Store definitions: a new version of each that changed
+    Apply(stored::Apply),
+    /// Print the workflows of a tenant, with their versions and aliases
+    List(stored::List),
+    /// Print a stored definition as JSON
+    Get(stored::Get),
+    /// Delete a workflow: nothing new starts with it, and its versions can still be read
+    Delete(stored::Delete),
+    /// Print what differs between two stored versions
+    ///
+    /// `+` was added, `-` removed and `~` changed, each with its place as a JSON pointer. Nodes are matched
+    /// by their id.
+    Diff(stored::Diff),
+    /// Let an alias stand for a version. `stable` is what runs where nobody names one
+    Alias(stored::Alias),
 }
 
 #[derive(Debug, Args)]
@@ -58,8 +73,14 @@ pub(crate) struct Graph {
 }
 
 impl Workflow {
-    pub(super) fn run(self) -> Result<(), CommandError> {
+    pub(super) async fn run(self) -> Result<(), CommandError> {
         match self {
+            Self::Apply(apply) => apply.run().await,
+            Self::List(list) => list.run().await,
+            Self::Get(get) => get.run().await,
+            Self::Delete(delete) => delete.run().await,
+            Self::Diff(diff) => diff.run().await,
+            Self::Alias(alias) => alias.run().await,
             Self::Check(check) => check.run(),
             Self::Graph(graph) => graph.run(),
             Self::Schema => {
@@ -113,69 +134,5 @@ impl Graph {
                 Err(CommandError::plain(format!("{name} can't be used")))
             }
         }
-    }
-}
-
-/// A line for each problem, and one that sums up. `size`: how many nodes it has, where it can be used.
-fn told(name: &str, problems: &[Problem], size: Option<usize>) -> Vec<String> {
-    let mut lines: Vec<_> = problems.iter().map(|problem| format!("{name}: {problem}")).collect();
-    let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
-    let warnings = counted(count(Severity::Warning), "warning");
-    lines.push(match size {
-        Some(nodes) => format!("{name}: ok, {}, {warnings}", counted(nodes, "node")),
-        None => format!("{name}: {}, {warnings}", counted(count(Severity::Error), "error")),
-    });
-    lines
-}
-
-fn counted(count: usize, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    }
-}
-
-fn shown(file: &Path) -> String {
-    match file.to_str() {
-        Some(STDIN) => "standard input".into(),
-        _ => file.display().to_string(),
-    }
-}
-
-/// A definition as JSON. YAML has line and column in its errors, and so has JSON.
-fn read(file: &Path) -> Result<Value, CommandError> {
-    let name = shown(file);
-    let failed = |error: std::io::Error| CommandError::new(format!("reading {name}"), error);
-    let mut text = String::new();
-    let size = match file.to_str() {
-        Some(STDIN) => std::io::stdin().take(MAX_BYTES + 1).read_to_string(&mut text),
-        _ => std::fs::File::open(file)
-            .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text)),
-    };
-    if size.map_err(failed)? as u64 > MAX_BYTES {
-        return Err(CommandError::plain(format!("{name} is larger than {MAX_BYTES} bytes")));
-    }
-    parse(&text).map_err(|why| CommandError::plain(format!("{name}: {why}")))
-}
-
-fn parse(text: &str) -> Result<Value, String> {
-    match text.trim_start().starts_with('{') {
-        true => serde_json::from_str(text).map_err(|error| format!("is no JSON: {error}")),
-        false => serde_saphyr::from_str(text).map_err(|error| format!("is no YAML: {error}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn yaml_and_json_are_the_same_and_a_mistake_has_its_place() {
-        let json = parse(r#"{"a": [1, "x", true, null]}"#).unwrap();
-        assert_eq!(parse("a: [1, x, true, ~]\n").unwrap(), json);
-        assert!(parse("{\"a\": 1,\n 2}").unwrap_err().contains("line 2 column 2"));
-        let why = parse("a: 1\nb: [1, 2\nc: 3\n").unwrap_err();
-        assert!(why.contains("is no YAML") && why.contains("line"), "{why}");
-        assert!(parse("a: 1\na: 2\n").unwrap_err().contains("duplicate"));
     }
 }

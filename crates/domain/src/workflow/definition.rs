@@ -395,7 +395,7 @@ pub struct Signal {
 /// Which version of a child workflow runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pin {
-    /// The newest when the child starts.
+    /// None: that of the alias `stable` when the child starts, else the newest.
     Newest,
     /// This one.
     Version(i32),

@@ -46,6 +46,34 @@ pub(crate) struct ProblemDetails {
     execution_id: Option<String>,
     /// The version that stands, after a conflict.
     version: Option<i32>,
+    /// All that is wrong with a definition, errors first.
+    problems: Option<Vec<Finding>>,
+}
+
+/// One thing that is wrong with a definition.
+#[derive(ToSchema)]
+pub(crate) struct Finding {
+    /// `error`: it can't be used; `warning`: it may not do what its author wants.
+    severity: String,
+    /// Where: a JSON pointer; empty: the whole definition.
+    pointer: String,
+    /// For people: what is wrong, and what to do.
+    message: String,
+}
+
+/// One difference between two versions of a workflow.
+#[derive(ToSchema)]
+pub(crate) struct WorkflowChange {
+    /// `added`, `removed` or `changed`
+    change: String,
+    /// Where: a JSON pointer into the version that has it, the later one where both do.
+    pointer: String,
+    /// The id of the node that it is, or is in.
+    node: Option<String>,
+    /// What it was, unless it was added.
+    from: Option<Value>,
+    /// What it is, unless it was removed.
+    to: Option<Value>,
 }
 
 /// A `chat.completion`, as the provider gave it.
@@ -180,9 +208,12 @@ pub(crate) mod bodies {
     /// See `bodies.json`.
     #[derive(ToSchema)]
     pub(crate) struct ModelDefinition {}
+    /// See `bodies.json`.
+    #[derive(ToSchema)]
+    pub(crate) struct WorkflowDefinition {}
 }
 
 pub(crate) use bodies::{
     ChatRequest, CloudEvent, CloudEventBatch, CloudEventData, EmbeddingsRequest, ModelDefinition,
-    RerankRequest, ResponseRequest, Submitted,
+    RerankRequest, ResponseRequest, Submitted, WorkflowDefinition,
 };

@@ -26,6 +26,12 @@ impl Crossing {
             &json!({"deployments": [{"name": CANARY, "provider": "scripted", "model": "m"}]})
                 .to_string(),
         );
+        let workflow = json!({
+            "apiVersion": "stepstream/v1", "kind": "Workflow", "metadata": {"name": CANARY},
+            "spec": {"nodes": [{"id": "n", "kind": "transform", "value": CANARY}]},
+        });
+        served.world.define_workflow("acme", CANARY, &workflow.to_string());
+        served.world.define_workflow("acme", &format!("{CANARY}@stable"), r#"{"version":1}"#);
         let body = json!({"model": "fast", "input": CANARY, "background": true});
         let made = served.post("/v1/responses", &body).await.json();
         let response = made["id"].as_str().unwrap().to_owned();
@@ -66,6 +72,7 @@ async fn nothing_of_another_tenant_is_seen_or_changed_on_any_route() {
                 let path = path.replace("{hash}", &crossing.value);
                 let path =
                     path.replace("{id}", id).replace("{model}", CANARY).replace("{name}", CANARY);
+                let path = path.replace("{version}", "1").replace("{alias}", "stable");
                 // Whatever a route reads of it: everything names what is acme's.
                 let body = json!({
                     "model": CANARY, "messages": [{"role": "user", "content": "x"}], "input": "x",
@@ -77,8 +84,14 @@ async fn nothing_of_another_tenant_is_seen_or_changed_on_any_route() {
                     "{method} {path}: {}",
                     got.text
                 );
-                let listing = ["/v1/models", "/v1/executions", "/v1/definitions/models"];
-                if listing.contains(&path.as_str()) {
+                // Lists have what is theirs, and the compiler looks at what they send.
+                let listing = [
+                    "/v1/models",
+                    "/v1/executions",
+                    "/v1/definitions/models",
+                    "/v1/definitions/workflows",
+                ];
+                if listing.contains(&path.as_str()) || path.ends_with(":compile") {
                     assert_eq!(got.status.as_u16(), 200, "{method} {path}");
                     assert!(!got.text.contains(execution), "{method} {path}");
                 } else {

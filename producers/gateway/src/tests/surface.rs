@@ -22,11 +22,12 @@ fn operations() -> Vec<(String, String, bool)> {
                 continue;
             }
             let path = path.replace("{id}", "e1").replace("{model}", "m").replace("{name}", "n");
+            let path = path.replace("{version}", "1").replace("{alias}", "a");
             let path = path.replace("{hash}", &format!("sha256:{}", "0a".repeat(32)));
             found.push((method.to_uppercase(), path, operation.get("security").is_some()));
         }
     }
-    assert_eq!(found.len(), 26);
+    assert_eq!(found.len(), 42);
     found
 }
 
@@ -128,6 +129,10 @@ async fn key_does_what_its_scopes_say_and_no_more() {
                     | "/v1/requests"
                     | "/v1/events",
                 ) => Scope::RequestsWrite,
+                ("POST", path) if path.ends_with(":compile") => Scope::DefinitionsRead,
+                ("PUT" | "DELETE", path) if path.starts_with("/v1/definitions") => {
+                    Scope::DefinitionsWrite
+                }
                 ("POST" | "DELETE", _) => Scope::ExecutionsWrite,
                 (_, path)
                     if ["/v1/executions", "/v1/responses", "/v1/values"]
@@ -136,7 +141,6 @@ async fn key_does_what_its_scopes_say_and_no_more() {
                 {
                     Scope::ExecutionsRead
                 }
-                ("PUT", _) => Scope::DefinitionsWrite,
                 _ => Scope::DefinitionsRead,
             };
             let got = served.send(with_key(&method, &path, &key, "{}")).await.status().as_u16();
@@ -339,6 +343,13 @@ proptest! {
                 ("GET", format!("/v1/responses/{}?stream=true", crate::text::segment(&id))),
                 ("GET", format!("/v1/executions?cursor={}", crate::text::segment(&id))),
                 ("PUT", format!("/v1/definitions/models/{}", crate::text::segment(&id))),
+                ("PUT", format!("/v1/definitions/workflows/{}", crate::text::segment(&id))),
+                ("PUT", "/v1/definitions/workflows/w".to_owned()),
+                ("POST", "/v1/workflows/w:compile".to_owned()),
+                ("PUT", format!("/v1/definitions/workflows/w/aliases/{}", crate::text::segment(&id))),
+                ("DELETE", format!("/v1/definitions/workflows/{}", crate::text::segment(&id))),
+                ("GET", format!("/v1/definitions/workflows?cursor={0}&label={0}", crate::text::segment(&id))),
+                ("GET", format!("/v1/definitions/workflows/w/versions/{}", crate::text::segment(&id))),
                 ("POST", format!("/v1/executions/{}:cancel", crate::text::segment(&id))),
                 ("GET", format!("/v1/executions/{}/events", crate::text::segment(&id))),
             ];

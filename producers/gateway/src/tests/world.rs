@@ -227,11 +227,19 @@ impl World {
     }
 
     pub(crate) fn define(&self, tenant: &str, name: &str, body: &str) {
+        self.propose(DefinitionKind::Model, tenant, name, body);
+    }
+
+    pub(crate) fn define_workflow(&self, tenant: &str, name: &str, body: &str) {
+        self.propose(DefinitionKind::Workflow, tenant, name, body);
+    }
+
+    fn propose(&self, kind: DefinitionKind, tenant: &str, name: &str, body: &str) {
         let catalogue = self.0.definitions.snapshot();
-        let expects = catalogue.history(DefinitionKind::Model, tenant, name).len();
+        let expects = catalogue.history(kind, tenant, name).len();
         self.0.definitions.apply(DefinitionProposed {
             id: publish::new_id(),
-            kind: DefinitionKind::Model,
+            kind,
             tenant: tenant.into(),
             name: name.into(),
             expects: i32::try_from(expects).unwrap(),
