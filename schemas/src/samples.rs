@@ -445,6 +445,8 @@ pub fn workflow_start() -> WorkflowStart {
         alias: Some("stable".into()),
         input: r#"{"text":"hi"}"#.into(),
         search_attributes: BTreeMap::from([("customer".into(), "c-7".into())]),
+        schedule: Some("nightly".into()),
+        scheduled_for: Some(TIME.plus(2_000)),
         ..WorkflowStart::new(EXECUTION, "summarise")
     }
 }

@@ -158,6 +158,12 @@ pub struct WorkflowStart {
     pub input: String,
     /// What the execution can be found by.
     pub search_attributes: BTreeMap<String, String>,
+    /// The name of a schedule: then this starts nothing, and says that the schedule is as `input` has it from
+    /// here on, JSON; `null`: it is deleted. `None` for starts.
+    pub schedule: Option<String>,
+    /// The time for which a schedule starts it. Where `input` has no `scheduledFor` and the workflow's inputs
+    /// do, it becomes that: RFC 3339.
+    pub scheduled_for: Option<Millis>,
 }
 
 impl WorkflowStart {
@@ -178,6 +184,8 @@ impl WorkflowStart {
             alias: None,
             input: "{}".into(),
             search_attributes: BTreeMap::new(),
+            schedule: None,
+            scheduled_for: None,
         }
     }
 }
