@@ -5,15 +5,20 @@
 //! by which version it runs, `programs` compiles each version once, `memory` gives the machine its entries,
 //! `step` carries its decisions out, `events` publishes what a node `emit` says.
 //!
+//! A schedule is an execution as well, which starts others: [`domain::schedule`] says when, `schedules` joins
+//! it to the runtime, and [`announcer`] brings definitions of schedules from the catalogue into the feed.
+//!
 //! Nothing here names Kafka or keeps state of its own.
 
 pub mod admission;
+pub mod announcer;
 mod events;
 mod memory;
 mod metrics;
 mod processor;
 mod programs;
 mod row;
+mod schedules;
 mod step;
 
 pub use metrics::describe;

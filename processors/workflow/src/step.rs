@@ -1,9 +1,12 @@
 //! From a fact to the machine of [`domain::workflow::run`], and from its decisions to what the runtime is to
 //! do. Decides nothing of its own.
 
+use std::sync::Arc;
+
 use domain::answer::{Answer, ErrorClass, Failure, Terminal};
 use domain::event::EventType;
 use domain::request::{JSON, WorkflowStart};
+use domain::schedule::{life, stored};
 use domain::time::Millis;
 use domain::topic::Kind;
 use domain::workflow::run::document::Document;
@@ -15,7 +18,7 @@ use runtime::processor::{Event, StepError};
 use serde_json::{Value, json};
 
 use crate::memory::Entries;
-use crate::{Programs, Workflows, row};
+use crate::{Programs, Workflows, row, schedules};
 
 /// Folds one fact.
 pub(crate) fn step(
@@ -23,14 +26,15 @@ pub(crate) fn step(
     event: Event<Workflows>,
     context: &mut Context<'_, Workflows>,
 ) -> Result<(), StepError> {
+    if life::is_schedule(context.entity()) {
+        return schedules::step(event, context);
+    }
     let known = execution(context);
     let (happened, execution) = match (event, known) {
         (Event::Admitted { request, version, trace_parent, log_content }, None) => {
             let version = version.unwrap_or_default();
             let execution = begun(&request, version, trace_parent, log_content, context.now());
-            let inputs = Document::parse(request.input).map_err(|place| {
-                StepError::Broken(format!("the inputs of an admitted start aren't JSON: {place}"))
-            })?;
+            let inputs = inputs(programs, &execution, request.input, request.scheduled_for)?;
             let not_before = request.not_before;
             let admission = Admission { execution: execution.clone(), inputs, not_before };
             (run::Event::Admitted(Box::new(admission)), execution)
@@ -42,18 +46,40 @@ pub(crate) fn step(
             None => return Ok(()),
         },
     };
-    let program = programs
-        .pinned(&execution.tenant, &execution.workflow, execution.version)
-        .ok_or_else(|| {
-            let Execution { workflow, version, .. } = &execution;
-            StepError::NotYet(format!("version {version} of workflow `{workflow}`"))
-        })?
-        .map_err(StepError::Broken)?;
-    fold(&program, &execution, happened, context)
+    fold(&*pinned(programs, &execution)?, &execution, happened, context)
+}
+
+fn pinned(programs: &Programs, execution: &Execution) -> Result<Arc<Program>, StepError> {
+    let Execution { tenant, workflow, version, .. } = execution;
+    programs
+        .pinned(tenant, workflow, *version)
+        .ok_or_else(|| StepError::NotYet(format!("version {version} of workflow `{workflow}`")))?
+        .map_err(StepError::Broken)
+}
+
+/// The inputs of an admitted start. What a schedule adds follows from the start and the pinned version.
+fn inputs(
+    programs: &Programs,
+    execution: &Execution,
+    text: String,
+    scheduled_for: Option<Millis>,
+) -> Result<Document, StepError> {
+    let broken = |place: String| {
+        StepError::Broken(format!("the inputs of an admitted start aren't JSON: {place}"))
+    };
+    if scheduled_for.is_none() {
+        return Document::parse(text).map_err(broken);
+    }
+    let program = pinned(programs, execution)?;
+    let value = serde_json::from_str(&text).map_err(|error| broken(error.to_string()))?;
+    Ok(Document::from(&stored::input(&program, value, scheduled_for)))
 }
 
 /// Ends an execution that can't be folded any further.
 pub(crate) fn fail(programs: &Programs, failure: &Failure, context: &mut Context<'_, Workflows>) {
+    if life::is_schedule(context.entity()) {
+        return schedules::fail(failure, context);
+    }
     let told = execution(context).map(|execution| {
         let pinned = programs.pinned(&execution.tenant, &execution.workflow, execution.version);
         match pinned {
