@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use domain::fact::Order;
+use domain::schedule::life;
 use domain::time::Millis;
 use domain::topic::Kind;
 use serde::Deserialize;
@@ -187,7 +188,7 @@ pub(crate) async fn get(
     params(("id" = String, Path, min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$", description = "The execution")),
     responses(
         (status = 202, description = "The command stands", body = Accepted),
-        (status = 409, description = "The execution has already ended", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "The execution has already ended, or is a schedule", body = ProblemDetails, content_type = "application/problem+json"),
         crate::docs::ReadErrors,
     ),
     security(("key" = []))
@@ -210,6 +211,13 @@ pub(crate) async fn cancel(
     let Some(execution) = find(&app, caller.tenant(), &id).await? else {
         return Err(Problem(Fault::NotFound { what: "execution", name: id }));
     };
+    if life::is_schedule(&id) {
+        return Err(Problem(Fault::Conflict {
+            code: "is_a_schedule",
+            problem: "a schedule ends when its definition is deleted".into(),
+            version: None,
+        }));
+    }
     if execution.status.is_terminal() {
         return Err(Problem(Fault::Conflict {
             code: "already_ended",

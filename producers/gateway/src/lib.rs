@@ -25,6 +25,7 @@ mod publish;
 mod rate;
 mod requests;
 mod routes;
+mod schedules;
 mod shape;
 mod start;
 mod text;
