@@ -215,6 +215,25 @@ fn due_times_of_a_restart_fire_once_whatever_was_folded_before() {
     assert_eq!(clock.minutes(), [1, 2, 3, 4, 5]);
 }
 
+/// By the clock of the broker, whose highest time is what counts.
+#[test]
+fn clock_that_jumps_lets_no_time_fire_twice_or_early() {
+    let all = json!({"overlap": "allow", "catchUp": "all"});
+    let mut clock = Clock::of(&minutely(all));
+    clock.until(1, 125);
+    clock.world.harness.restart_after(600_000);
+    clock.world.harness.pass(100);
+    assert_eq!(clock.minutes(), (1..=12).collect::<Vec<_>>());
+    clock.world.harness.restart_after(-600_000);
+    clock.world.harness.pass(500_000);
+    assert_eq!(clock.minutes().len(), 12);
+    clock.world.harness.pass(150_000);
+    assert_eq!(clock.minutes(), (1..=12).collect::<Vec<_>>());
+    clock.world.harness.pass(20_000);
+    assert_eq!(clock.minutes(), (1..=13).collect::<Vec<_>>());
+    assert_eq!(clock.count("schedule.fired"), 13);
+}
+
 #[test]
 fn newest_of_the_times_that_passed_fires_and_the_others_are_missed() {
     let mut clock = Clock::of(&minutely(json!({})));
