@@ -224,7 +224,7 @@ record!(EarlyCommand in "early-command" { command, since });
 
 record!(WorkflowStart in "workflow-start" {
     id, tenant, origin, idempotency_key, priority, deadline, not_before, labels, workflow, version,
-    alias, input, search_attributes, retry_of, reuse,
+    alias, input, search_attributes, retry_of, reuse, schedule, scheduled_for,
 });
 record!(FunctionCall in "function-call" {
     id, tenant, origin, idempotency_key, priority, deadline, not_before, labels, function, version,

@@ -447,6 +447,8 @@ pub fn workflow_start() -> WorkflowStart {
         search_attributes: BTreeMap::from([("customer".into(), "c-7".into())]),
         retry_of: Some("run-1".into()),
         reuse: BTreeMap::from([("draft".into(), r#"{"text":"hello"}"#.into())]),
+        schedule: Some("nightly".into()),
+        scheduled_for: Some(TIME.plus(2_000)),
         ..WorkflowStart::new(EXECUTION, "summarise")
     }
 }

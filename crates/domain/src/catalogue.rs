@@ -39,12 +39,14 @@ pub enum DefinitionKind {
     Function,
     /// An API key: its hash, scopes and tenant.
     Key,
+    /// When a workflow starts by itself.
+    Schedule,
 }
 
 impl DefinitionKind {
     /// All of them, in declaration order: the symbols of the Avro enum.
-    pub const ALL: [Self; 5] =
-        [Self::Model, Self::Workflow, Self::Agent, Self::Function, Self::Key];
+    pub const ALL: [Self; 6] =
+        [Self::Model, Self::Workflow, Self::Agent, Self::Function, Self::Key, Self::Schedule];
 
     /// The name in record keys and routes.
     #[must_use]
@@ -55,6 +57,7 @@ impl DefinitionKind {
             Self::Agent => "agent",
             Self::Function => "function",
             Self::Key => "key",
+            Self::Schedule => "schedule",
         }
     }
 }
@@ -230,6 +233,18 @@ impl Catalogue {
             .filter_map(|((_, _, name), versions)| {
                 versions.last().filter(|v| v.body.is_some()).map(|v| (name.as_str(), v))
             })
+    }
+
+    /// Every version of every definition of one kind, also of what is deleted by now: `(tenant, name,
+    /// versions)`, the versions oldest first.
+    pub fn histories(
+        &self,
+        kind: DefinitionKind,
+    ) -> impl Iterator<Item = (&str, &str, &[Version])> {
+        let of_kind = self.versions.iter().filter(move |((k, _, _), _)| *k == kind);
+        of_kind.map(|((_, tenant, name), versions)| {
+            (tenant.as_str(), name.as_str(), versions.as_slice())
+        })
     }
 
     /// The newest versions of one kind, of every tenant: `(tenant, name, version)`. Aliases are none.

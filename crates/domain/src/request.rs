@@ -162,6 +162,12 @@ pub struct WorkflowStart {
     pub retry_of: Option<String>,
     /// Outputs by step, JSON: these steps give them without being carried out.
     pub reuse: BTreeMap<String, String>,
+    /// The name of a schedule: then this starts nothing, and says that the schedule is as `input` has it from
+    /// here on, JSON; `null`: it is deleted. `None` for starts.
+    pub schedule: Option<String>,
+    /// The time for which a schedule starts it. Where `input` has no `scheduledFor` and the workflow's inputs
+    /// do, it becomes that: RFC 3339.
+    pub scheduled_for: Option<Millis>,
 }
 
 impl WorkflowStart {
@@ -184,6 +190,8 @@ impl WorkflowStart {
             search_attributes: BTreeMap::new(),
             retry_of: None,
             reuse: BTreeMap::new(),
+            schedule: None,
+            scheduled_for: None,
         }
     }
 }

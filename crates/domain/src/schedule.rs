@@ -16,11 +16,14 @@
 //! doesn't watch executions either: whoever starts one says [`Event::Ended`], also when it was refused.
 
 pub mod definition;
+pub mod kept;
+pub mod life;
+pub mod stored;
 
 mod calendar;
 mod cron;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -40,6 +43,12 @@ pub const MAX_RUNNING: usize = 2_000;
 
 /// A time that fires within so many milliseconds is on time, for timers are late under load.
 pub const ON_TIME_MS: i64 = 60_000;
+
+/// The JSON Schema (draft 2020-12) of definitions, for editors.
+pub const SCHEMA: &str = include_str!("../../../schemas/json/schedule.schema.json");
+
+/// The property of a workflow's inputs that takes the time for which a schedule starts it.
+pub const SCHEDULED_FOR: &str = "scheduledFor";
 
 /// One schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,9 +124,11 @@ pub enum Event {
         /// The id of the command; that of the execution follows from it.
         command: String,
     },
-    /// Someone wants the times of a stretch of the past to start, at most [`MAX_AT_ONCE`], the oldest.
-    /// A time that has fired already yields the id that it had then.
+    /// Someone wants the times of a stretch of the past to start, at most [`MAX_AT_ONCE`], the oldest. What
+    /// runs or waits isn't started again; a time that has fired and ended is, as another execution.
     Backfill {
+        /// What tells this backfill from others; the ids of its executions follow from it.
+        command: String,
         /// The first that may count.
         from: Millis,
         /// Those from here on don't count, nor what is still ahead.
@@ -247,7 +258,7 @@ impl Schedule {
                 self.goes_on(effects)
             }
             Event::Trigger { command } => {
-                let execution_id = id::derived(&self.id, &format!("trigger:{command}"), 1);
+                let execution_id = triggered_id(&self.id, &command);
                 if self.running.contains_key(&execution_id) {
                     return self.ignores();
                 }
@@ -255,7 +266,7 @@ impl Schedule {
                 self.note_skipped(skipped, &mut effects);
                 self.goes_on(effects)
             }
-            Event::Backfill { from, to } => self.backfill(from, to, now),
+            Event::Backfill { command, from, to } => self.backfill(&command, from, to, now),
             Event::Delete => {
                 if self.next.take().is_some() {
                     effects.push(Effect::ClearTimer);
@@ -290,19 +301,21 @@ impl Schedule {
         }
     }
 
-    fn backfill(mut self, from: Millis, to: Millis, now: Millis) -> Step {
+    fn backfill(mut self, command: &str, from: Millis, to: Millis, now: Millis) -> Step {
         // What is ahead fires by itself.
         let ahead = self.next.map_or(now.plus(1), |next| next.scheduled_for.min(now.plus(1)));
         let to = to.min(ahead).plus(-1);
         let mut effects = Vec::new();
+        let runs: BTreeSet<_> = self.running.values().map(|it| it.scheduled_for).collect();
         let (mut skipped, mut last) = (0, from.plus(-1));
         for _ in 0..MAX_AT_ONCE {
             let Some(time) = self.definition.next_after(last).filter(|time| *time <= to) else {
                 break;
             };
             last = time;
-            let execution_id = self.execution_id(time);
-            if self.queued != Some(time) && !self.running.contains_key(&execution_id) {
+            if self.queued != Some(time) && !runs.contains(&time) {
+                let step = format!("backfill:{command}:{}", time.0);
+                let execution_id = id::derived(&self.id, &step, 1);
                 skipped += self.start(execution_id, time, &mut effects);
             }
         }
@@ -473,6 +486,12 @@ impl Schedule {
     fn goes_on(self, effects: Vec<Effect>) -> Step {
         Step { schedule: self, effects, fate: Fate::Kept }
     }
+}
+
+/// The id of the execution that a trigger starts.
+#[must_use]
+pub fn triggered_id(schedule: &str, command: &str) -> String {
+    id::derived(schedule, &format!("trigger:{command}"), 1)
 }
 
 /// The id of the execution that the schedule starts for a due time.

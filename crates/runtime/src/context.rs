@@ -105,6 +105,12 @@ impl<P: Processor> Context<'_, P> {
         }
     }
 
+    /// The names of the processor's own entries, in order. Takes as long as there are entries of the entity.
+    #[must_use]
+    pub fn names(&self) -> Vec<Box<str>> {
+        self.overlay.names(self.entity, Part::Entry)
+    }
+
     /// Writes the processor's own entry of this name.
     pub fn put(&mut self, name: &str, entry: P::Entry) {
         self.overlay.put(self.key(Part::Entry, name), Stored::Entry(Arc::new(entry)));

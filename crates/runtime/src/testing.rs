@@ -218,6 +218,12 @@ impl<P: Processor> Harness<P> {
         self.settle();
     }
 
+    /// The process dies, and nobody takes over for so long.
+    pub fn restart_after(&mut self, ms: i64) {
+        self.now += ms;
+        self.restart();
+    }
+
     /// What clients see of an execution: its events in order, copies dropped.
     #[must_use]
     pub fn events(&self, execution: &str) -> Vec<ExecutionEvent> {

@@ -6,9 +6,13 @@
 //! `step` carries its decisions out, `places` lets so many executions run at once as their workflow says,
 //! `events` publishes what a node `emit` says.
 //!
+//! A schedule is an execution as well, which starts others: [`domain::schedule`] says when, `schedules` joins
+//! it to the runtime, and [`announcer`] brings definitions of schedules from the catalogue into the feed.
+//!
 //! Nothing here names Kafka or keeps state of its own.
 
 pub mod admission;
+pub mod announcer;
 mod events;
 mod memory;
 mod metrics;
@@ -16,6 +20,7 @@ mod places;
 mod processor;
 mod programs;
 mod row;
+mod schedules;
 mod step;
 
 pub use metrics::describe;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use domain::answer::Failure;
 use domain::request::WorkflowStart;
+use domain::schedule::{life, stored};
 use domain::topic::Kind;
 use domain::workflow::limit;
 use domain::workflow::run::entry::Entry;
@@ -29,12 +30,16 @@ impl Workflows {
     }
 
     fn admission(&self, start: &WorkflowStart) -> Result<i32, Refusal> {
+        if let Some(schedule) = &start.schedule {
+            return admission::of_schedule(start, schedule, &self.programs.catalogue());
+        }
         let inputs = admission::check(start).map_err(|invalid| Refusal::Invalid(invalid.into()))?;
         let (version, program) = self.programs.resolve(start).map_err(|unfit| match unfit {
             // It may have been proposed just now.
             crate::Unfit::Unknown(_) => Refusal::NotYet(unfit.into()),
             crate::Unfit::Broken { .. } => Refusal::Invalid(unfit.into()),
         })?;
+        let inputs = stored::input(&program, inputs, start.scheduled_for);
         admission::check_inputs(&program, &inputs).map_err(Refusal::Invalid)?;
         Ok(version)
     }
@@ -57,7 +62,10 @@ impl Processor for Workflows {
     fn subject(&self, start: &WorkflowStart) -> Subject {
         Subject {
             request_id: start.id.clone(),
-            entity: start.id.clone(),
+            entity: match start.schedule {
+                Some(_) => life::told(&start.id).to_owned(),
+                None => start.id.clone(),
+            },
             tenant: start.tenant.clone(),
             origin: start.origin.clone(),
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use domain::answer::{ErrorClass, Failure};
-use domain::catalogue::{DefinitionKind, Which};
+use domain::catalogue::{Catalogue, DefinitionKind, Which};
 use domain::request::WorkflowStart;
 use domain::workflow::problem::Problem;
 use domain::workflow::run::program::Program;
@@ -55,6 +55,11 @@ impl Programs {
     #[must_use]
     pub fn new(definitions: Definitions) -> Self {
         Self { definitions, compiled: RwLock::default() }
+    }
+
+    /// The catalogue as it stands.
+    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
+        self.definitions.snapshot()
     }
 
     /// The version that a start means, for admission to pin.

@@ -6,11 +6,15 @@
 use domain::answer::Failure;
 use domain::log_row::ExecutionLogRecord;
 use domain::request::{Origin, OriginKind};
+use domain::schedule::kept::Kept;
 use domain::time::Millis;
 use domain::topic::Kind;
 use domain::trace::TraceContext;
 use domain::workflow::run::entry::Execution;
 use domain::workflow::run::{Announcement, Ending};
+use runtime::context::Context;
+
+use crate::Workflows;
 
 /// The origin that is an execution of ours; a client is none.
 pub(crate) fn asker(execution: &Execution) -> Option<&Origin> {
@@ -35,7 +39,7 @@ fn begun(event_type: &str, id: &str, execution: &Execution) -> ExecutionLogRecor
     row
 }
 
-fn of_failure(row: &mut ExecutionLogRecord, failure: &Failure) {
+pub(crate) fn of_failure(row: &mut ExecutionLogRecord, failure: &Failure) {
     row.error_code = Some(failure.code.clone());
     row.error_class = Some(failure.class.as_str().into());
 }
@@ -72,6 +76,20 @@ pub(crate) fn ended(
     if let Some(failure) = &ending.failure {
         of_failure(&mut row, failure);
     }
+    row
+}
+
+/// A row of a schedule: its definition is the schedule, where that of what it starts is the workflow.
+pub(crate) fn of_schedule(
+    event_type: &str,
+    kept: &Kept,
+    context: &Context<'_, Workflows>,
+) -> ExecutionLogRecord {
+    let (id, tenant) = (context.entity(), context.tenant());
+    let mut row = ExecutionLogRecord::new(event_type, Kind::Workflow, id, tenant);
+    row.definition = Some(kept.name.clone());
+    row.definition_version = Some(kept.version);
+    row.labels.insert("schedule".to_owned(), kept.name.clone());
     row
 }
 

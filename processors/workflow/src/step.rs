@@ -6,6 +6,7 @@ use std::sync::Arc;
 use domain::answer::{Answer, ErrorClass, Failure, Terminal};
 use domain::event::EventType;
 use domain::request::{JSON, WorkflowStart};
+use domain::schedule::{life, stored};
 use domain::time::Millis;
 use domain::topic::Kind;
 use domain::workflow::limit;
@@ -18,7 +19,7 @@ use runtime::processor::{Event, StepError};
 use serde_json::{Value, json};
 
 use crate::memory::Entries;
-use crate::{Programs, Workflows, places, row};
+use crate::{Programs, Workflows, places, row, schedules};
 
 /// Folds one fact.
 pub(crate) fn step(
@@ -28,6 +29,9 @@ pub(crate) fn step(
 ) -> Result<(), StepError> {
     if context.entity().starts_with(limit::PREFIX) {
         return places::step(event, context);
+    }
+    if life::is_schedule(context.entity()) {
+        return schedules::step(event, context);
     }
     match (event, execution(context)) {
         (Event::Admitted { request, version, trace_parent, log_content }, None) => {
@@ -79,7 +83,8 @@ fn admit(
     let inputs = Document::parse(start.input).map_err(|place| {
         StepError::Broken(format!("the inputs of an admitted start aren't JSON: {place}"))
     })?;
-    let inputs = Document::from(&program.with_defaults(inputs.to_json()));
+    let inputs = stored::input(&program, inputs.to_json(), start.scheduled_for);
+    let inputs = Document::from(&program.with_defaults(inputs));
     let not_before = start.not_before;
     // The time that the workflow may take runs from when it may begin.
     let begins = not_before.map_or(execution.admitted, |time| time.max(execution.admitted));
@@ -97,6 +102,9 @@ fn admit(
 
 /// Ends an execution that can't be folded any further.
 pub(crate) fn fail(programs: &Programs, failure: &Failure, context: &mut Context<'_, Workflows>) {
+    if life::is_schedule(context.entity()) {
+        return schedules::fail(failure, context);
+    }
     let told = execution(context).map(|execution| {
         let pinned = programs.pinned(&execution.tenant, &execution.workflow, execution.version);
         match pinned {

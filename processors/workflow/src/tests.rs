@@ -1,6 +1,8 @@
 //! The processor under the runtime's own machine: from a published start to requests, events, answers and
 //! rows.
 
+mod schedules;
+
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;

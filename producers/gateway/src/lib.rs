@@ -28,6 +28,7 @@ mod rate;
 mod requests;
 mod routes;
 mod running;
+mod schedules;
 mod shape;
 mod start;
 mod steering;

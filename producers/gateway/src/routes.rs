@@ -7,12 +7,12 @@ use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post, put};
 
-use crate::definitions::{aliases, models, views, workflows};
+use crate::definitions::{self, aliases, models, views, workflows};
 use crate::fault::{Fault, OpenAi, Problem};
 use crate::openai::responses;
 use crate::{
     App, bulk, cloud_events, docs, events, executions, headers, health, openai, page, requests,
-    steps, trace, values, verbs,
+    schedules, steps, trace, values, verbs,
 };
 
 pub(crate) fn router(app: App, more: Router) -> Router {
@@ -68,6 +68,26 @@ pub(crate) fn router(app: App, more: Router) -> Router {
             "GET, HEAD, PUT, DELETE",
         ),
         ("/v1/workflows/{name}", post(verbs::of_workflow), "POST"),
+        ("/v1/definitions/schedules", get(definitions::schedules::list), "GET, HEAD"),
+        (
+            "/v1/definitions/schedules/{name}",
+            get(definitions::schedules::get)
+                .merge(put(definitions::schedules::put))
+                .delete(definitions::schedules::delete),
+            "GET, HEAD, PUT, DELETE",
+        ),
+        (
+            "/v1/definitions/schedules/{name}/versions",
+            get(definitions::schedules::versions),
+            "GET, HEAD",
+        ),
+        (
+            "/v1/definitions/schedules/{name}/versions/{version}",
+            get(definitions::schedules::version),
+            "GET, HEAD",
+        ),
+        ("/v1/schedules/{name}", post(schedules::post), "POST"),
+        ("/v1/schedules/{name}/next", get(schedules::next), "GET, HEAD"),
         ("/healthz", get(health::live), "GET, HEAD"),
         ("/readyz", get(health::ready), "GET, HEAD"),
         ("/metrics", get(health::metrics), "GET, HEAD"),

@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use domain::fact::Order;
+use domain::schedule::life;
 use domain::topic::Kind;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -87,6 +88,13 @@ pub(crate) async fn cancel(
         return Err(Problem(Fault::invalid("reason", problem)));
     }
     let execution = running(&app, caller.tenant(), path, verbs::CANCEL).await?;
+    if life::is_schedule(&execution.id) {
+        return Err(Problem(Fault::Conflict {
+            code: "is_a_schedule",
+            problem: "a schedule ends when its definition is deleted".into(),
+            version: None,
+        }));
+    }
     let reason = reason.unwrap_or_else(|| "asked for over HTTP".into());
     command(&app, execution, Order::Cancel { reason: Some(reason) }, &trace).await
 }

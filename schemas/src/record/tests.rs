@@ -7,6 +7,11 @@ use domain::answer::{ErrorClass, Terminal};
 use domain::catalogue::DefinitionKind;
 use domain::event::{ChunkKind, EventType};
 use domain::request::{FunctionMode, OnBusy, Operation, OriginKind};
+use domain::schedule::kept::Kept as WorkflowSchedule;
+use domain::schedule::{
+    Counts as WorkflowScheduleCounts, Next as WorkflowScheduleNext,
+    Running as WorkflowScheduleRunning,
+};
 use domain::topic::Kind;
 use domain::workflow::run::entry::{
     Asked as WorkflowAsked, Execution as WorkflowExecution, Frame as WorkflowFrame,
@@ -57,7 +62,8 @@ fn codecs_list_the_fields_of_their_schemas_in_order() {
         WantedModelCall Position Genesis WantedCall SetTimer Sequence AppliedId RecentId EarlyCommand
         WorkflowStart FunctionCall AgentMessage Publication Published WorkflowEntry WorkflowExecution
         WorkflowProgress PendingEnding WorkflowFrame WorkflowParent WorkflowStep WorkflowAsked
-        WorkflowItems WorkflowTask WorkflowLine
+        WorkflowItems WorkflowTask WorkflowLine WorkflowSchedule WorkflowScheduleNext
+        WorkflowScheduleCounts WorkflowScheduleRunning
     );
     let types = named_types();
     for (name, fields) in listed {

@@ -1,5 +1,7 @@
-//! The entries of a workflow execution: one record, of which exactly one field is set.
+//! The entries of a workflow execution or of a schedule: one record, of which exactly one field is set.
 
+use domain::schedule::kept::Kept;
+use domain::schedule::{Counts, Next, Running};
 use domain::workflow::run::document::Document;
 use domain::workflow::run::entry::{
     Asked, Entry, Execution, Frame, Items, Line, Parent, PendingEnding, Progress, Step, Task,
@@ -30,6 +32,34 @@ fields!(Asked { kind, id });
 fields!(Items { total, next, active });
 fields!(Task { frame, node, body });
 fields!(Line { first, next });
+fields!(Kept { name, version, over, paused, next, queued, last_fired, counts });
+fields!(Next { scheduled_for, fires_at });
+fields!(Running { scheduled_for, cancelled });
+
+/// Avro has no unsigned numbers; no count comes near the half of them.
+const COUNTS: [&str; 4] = ["started", "skipped", "missed", "cancelled"];
+
+#[cfg(test)]
+impl super::tests::Fields for Counts {
+    const FIELDS: &'static [&'static str] = &COUNTS;
+}
+
+impl Field for Counts {
+    fn write(&self, out: &mut Vec<u8>) {
+        for count in [self.started, self.skipped, self.missed, self.cancelled] {
+            write_long(count.cast_signed(), out);
+        }
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut counts = [0; COUNTS.len()];
+        for (count, name) in counts.iter_mut().zip(COUNTS) {
+            *count = i64::read(input).map_err(|error| error.within(name))?.cast_unsigned();
+        }
+        let [started, skipped, missed, cancelled] = counts;
+        Ok(Self { started, skipped, missed, cancelled })
+    }
+}
 
 /// As its text; what was written by a checkpoint is JSON.
 impl Field for Document {
@@ -43,8 +73,19 @@ impl Field for Document {
 }
 
 /// The names of the fields, in the order of the schema.
-const FIELDS: [&str; 9] =
-    ["execution", "progress", "frame", "step", "value", "failure", "pieces", "task", "line"];
+const FIELDS: [&str; 11] = [
+    "execution",
+    "progress",
+    "frame",
+    "step",
+    "value",
+    "failure",
+    "pieces",
+    "task",
+    "line",
+    "schedule",
+    "running",
+];
 
 #[cfg(test)]
 impl super::tests::Fields for Entry {
@@ -63,6 +104,8 @@ impl Field for Entry {
             Self::Pieces(_) => 6,
             Self::Task(_) => 7,
             Self::Line(_) => 8,
+            Self::Schedule(_) => 9,
+            Self::Running(_) => 10,
         };
         for _ in 0..place {
             write_long(0, out);
@@ -78,6 +121,8 @@ impl Field for Entry {
             Self::Pieces(it) => it.write(out),
             Self::Task(it) => it.write(out),
             Self::Line(it) => it.write(out),
+            Self::Schedule(it) => it.write(out),
+            Self::Running(it) => it.write(out),
         }
         for _ in place + 1..FIELDS.len() {
             write_long(0, out);
@@ -100,7 +145,9 @@ impl Field for Entry {
                 5 => Field::read(input).map(|it| Self::Failure(Box::new(it))),
                 6 => Field::read(input).map(Self::Pieces),
                 7 => Field::read(input).map(Self::Task),
-                _ => Field::read(input).map(Self::Line),
+                8 => Field::read(input).map(Self::Line),
+                9 => Field::read(input).map(|it| Self::Schedule(Box::new(it))),
+                _ => Field::read(input).map(Self::Running),
             };
             let entry = entry.map_err(within)?;
             if found.replace(entry).is_some() {

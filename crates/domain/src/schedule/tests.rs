@@ -1,8 +1,10 @@
 //! When schedules are due, held against a clock that is watched minute by minute; what is wrong with
-//! definitions; histories of one schedule as data, and random ones against the promises of the module.
+//! definitions; the JSON Schema of them; histories of one schedule as data, and random ones against the
+//! promises of the module.
 
 mod expressions;
 mod histories;
+mod json_schema;
 mod problems;
 mod random_histories;
 mod random_times;

@@ -226,7 +226,8 @@ pub struct Partition<P: Processor> {
     calls: Calls<P::Fact>,
     next_run: u64,
     timers: Timers,
-    /// Monotonic time at which state time last moved, to tell timers that are due.
+    /// Monotonic time at which state time last moved, to tell timers that are due; later than that where the
+    /// clock behind the log turned out to be behind state time.
     time_moved_at: i64,
     stage: Stage<P>,
     rows: Vec<domain::log_row::ExecutionLogRecord>,
@@ -486,6 +487,8 @@ impl<P: Processor> Partition<P> {
                 self.apply(now, &raw, time, changes);
                 if let Some((entity, timer)) = early {
                     self.refire(&entity, &timer);
+                    // The clock behind the log is that far back: until it gets there, each try is in vain.
+                    self.time_moved_at = now.saturating_add(self.state_time.since(raw.time));
                 }
             }
             Err(FoldError::UnknownSchema(id)) => self.wait_for_schema(raw, id),

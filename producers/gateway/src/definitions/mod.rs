@@ -9,6 +9,7 @@ mod change;
 pub(crate) mod compile;
 pub(crate) mod models;
 mod page;
+pub(crate) mod schedules;
 mod source;
 pub(crate) mod views;
 pub(crate) mod workflows;
@@ -32,7 +33,7 @@ use crate::shape;
 use self::page::Page;
 
 /// A kind of definition, as these routes meet it.
-struct Sort {
+pub(crate) struct Sort {
     kind: DefinitionKind,
     /// What one is called where there is none.
     what: &'static str,
@@ -53,6 +54,13 @@ const WORKFLOWS: Sort = Sort {
     kind: DefinitionKind::Workflow,
     what: "workflow",
     version: "version of a workflow",
+    check_name: |name| workflow_name(name, "name"),
+};
+
+pub(crate) const SCHEDULES: Sort = Sort {
+    kind: DefinitionKind::Schedule,
+    what: "schedule",
+    version: "version of a schedule",
     check_name: |name| workflow_name(name, "name"),
 };
 
@@ -100,7 +108,7 @@ pub(crate) struct Versions {
 
 impl Sort {
     /// The name in a path, checked.
-    fn name(&self, path: Result<Path<String>, PathRejection>) -> Result<String, Fault> {
+    pub(crate) fn name(&self, path: Result<Path<String>, PathRejection>) -> Result<String, Fault> {
         let Path(name) = path.map_err(|_| Fault::invalid("name", "is not UTF-8"))?;
         (self.check_name)(&name)?;
         Ok(name)
@@ -117,12 +125,12 @@ impl Sort {
     }
 
     /// The answer where there is none.
-    fn missing(&self, name: &str) -> Fault {
+    pub(crate) fn missing(&self, name: &str) -> Fault {
         Fault::NotFound { what: self.what, name: name.to_owned() }
     }
 
     /// The newest version, unless it is deleted.
-    fn newest<'c>(
+    pub(crate) fn newest<'c>(
         &self,
         catalogue: &'c Catalogue,
         tenant: &str,
@@ -203,7 +211,7 @@ impl Sort {
     }
 }
 
-/// Checks the name of a workflow or of an alias.
+/// Checks the name of a workflow, of an alias or of a schedule.
 pub(crate) fn workflow_name(name: &str, place: &str) -> Result<(), Fault> {
     if is_name(name) {
         return Ok(());

@@ -8,13 +8,15 @@ use std::sync::LazyLock;
 
 use axum::Json;
 use axum::extract::State;
+use domain::schedule::SCHEMA as SCHEDULE;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
 use crate::docs::shapes::{OpenAiError, ProblemDetails};
 use crate::{
-    App, cloud_events, definitions, events, executions, health, openai, requests, running, steering,
+    App, cloud_events, definitions, events, executions, health, openai, requests, running,
+    schedules, steering,
 };
 
 #[derive(OpenApi)]
@@ -72,6 +74,17 @@ use crate::{
         definitions::aliases::put,
         definitions::aliases::delete,
         definitions::compile::post,
+        definitions::schedules::list,
+        definitions::schedules::get,
+        definitions::schedules::put,
+        definitions::schedules::delete,
+        definitions::schedules::versions,
+        definitions::schedules::version,
+        schedules::next,
+        schedules::pause,
+        schedules::resume,
+        schedules::trigger,
+        schedules::backfill,
         health::live,
         health::ready,
         health::metrics,
@@ -85,7 +98,8 @@ use crate::{
     tags(
         (name = "openai", description = "As OpenAI has them, and rerank"),
         (name = "executions", description = "Requests and what becomes of them"),
-        (name = "definitions", description = "Models and workflows"),
+        (name = "definitions", description = "Models, workflows and schedules"),
+        (name = "schedules", description = "What steers a schedule that stands"),
         (name = "push", description = "The WebSocket, where this process has the role `push`"),
         (name = "operation", description = "Probes, metrics, documents")
     ),
@@ -118,11 +132,25 @@ pub(crate) fn document() -> &'static Value {
         let bodies: Map<String, Value> = serde_json::from_str(BODIES).expect("schemas are JSON");
         if let Value::Object(schemas) = &mut document["components"]["schemas"] {
             schemas.extend(bodies);
+            schemas.insert("ScheduleDefinition".to_owned(), schedule());
         }
         without_null(&mut document);
         document
     });
     &DOCUMENT
+}
+
+/// The schema of schedules, which editors have as well.
+fn schedule() -> Value {
+    let mut schema: Value = serde_json::from_str(SCHEDULE).expect("the schema is JSON");
+    if let Value::Object(map) = &mut schema {
+        map.retain(|name, _| !name.starts_with('$'));
+        let example = json!({
+            "workflow": "nightly-report", "cron": "0 2 * * *", "timeZone": "Europe/Berlin",
+        });
+        map.insert("example".to_owned(), example);
+    }
+    schema
 }
 
 /// Headers that have one value.

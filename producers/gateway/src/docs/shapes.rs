@@ -224,9 +224,12 @@ pub(crate) mod bodies {
     /// See `bodies.json`.
     #[derive(ToSchema)]
     pub(crate) struct WorkflowDefinition {}
+    /// See `schemas/json/schedule.schema.json`.
+    #[derive(ToSchema)]
+    pub(crate) struct ScheduleDefinition {}
 }
 
 pub(crate) use bodies::{
     ChatRequest, CloudEvent, CloudEventBatch, CloudEventData, EmbeddingsRequest, ModelDefinition,
-    RerankRequest, ResponseRequest, Submitted, WorkflowDefinition,
+    RerankRequest, ResponseRequest, ScheduleDefinition, Submitted, WorkflowDefinition,
 };

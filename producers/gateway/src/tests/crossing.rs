@@ -32,6 +32,8 @@ impl Crossing {
         });
         served.world.define_workflow("acme", CANARY, &workflow.to_string());
         served.world.define_workflow("acme", &format!("{CANARY}@stable"), r#"{"version":1}"#);
+        let schedule = json!({"workflow": CANARY, "cron": "0 2 * * *"});
+        served.world.define_schedule("acme", CANARY, &schedule.to_string());
         let body = json!({"model": "fast", "input": CANARY, "background": true});
         let made = served.post("/v1/responses", &body).await.json();
         let response = made["id"].as_str().unwrap().to_owned();
@@ -90,6 +92,7 @@ async fn nothing_of_another_tenant_is_seen_or_changed_on_any_route() {
                     "/v1/executions",
                     "/v1/definitions/models",
                     "/v1/definitions/workflows",
+                    "/v1/definitions/schedules",
                 ];
                 if listing.contains(&path.as_str()) || path.ends_with(":compile") {
                     assert_eq!(got.status.as_u16(), 200, "{method} {path}");

@@ -1,7 +1,8 @@
-//! Definitions: what is alike for all kinds, workflows, their aliases, and what can be asked of them.
+//! Definitions: what is alike for all kinds, workflows, their aliases, what can be asked of them, schedules.
 
 mod aliases;
 mod looking;
+mod schedules;
 mod storing;
 
 use axum::body::Body;

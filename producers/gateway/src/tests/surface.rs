@@ -27,7 +27,7 @@ fn operations() -> Vec<(String, String, bool)> {
             found.push((method.to_uppercase(), path, operation.get("security").is_some()));
         }
     }
-    assert_eq!(found.len(), 54);
+    assert_eq!(found.len(), 65);
     found
 }
 
@@ -352,6 +352,8 @@ proptest! {
                 ("PUT", "/v1/definitions/workflows/w".to_owned()),
                 ("POST", "/v1/workflows/w:compile".to_owned()),
                 ("PUT", format!("/v1/definitions/workflows/w/aliases/{}", crate::text::segment(&id))),
+                ("PUT", format!("/v1/definitions/schedules/{}", crate::text::segment(&id))),
+                ("POST", format!("/v1/schedules/{}:backfill", crate::text::segment(&id))),
                 ("DELETE", format!("/v1/definitions/workflows/{}", crate::text::segment(&id))),
                 ("GET", format!("/v1/definitions/workflows?cursor={0}&label={0}", crate::text::segment(&id))),
                 ("GET", format!("/v1/definitions/workflows/w/versions/{}", crate::text::segment(&id))),

@@ -234,6 +234,10 @@ impl World {
         self.propose(DefinitionKind::Workflow, tenant, name, body);
     }
 
+    pub(crate) fn define_schedule(&self, tenant: &str, name: &str, body: &str) {
+        self.propose(DefinitionKind::Schedule, tenant, name, body);
+    }
+
     fn propose(&self, kind: DefinitionKind, tenant: &str, name: &str, body: &str) {
         let catalogue = self.0.definitions.snapshot();
         let expects = catalogue.history(kind, tenant, name).len();

@@ -100,7 +100,7 @@ fn trigger(command: &str) -> Event {
 }
 
 fn backfill(from: &str, to: &str) -> Event {
-    Event::Backfill { from: time(from), to: time(to) }
+    Event::Backfill { command: "b1".into(), from: time(from), to: time(to) }
 }
 
 use Event::{Delete, Due, Pause, Resume};
@@ -396,6 +396,28 @@ fn backfill_starts_the_times_of_the_past() {
             ("00:15:02", Due, "skipped 1, next 00:20"),
         ],
     );
+}
+
+#[test]
+fn time_that_ran_is_started_again_as_another_execution() {
+    let again = |command: &str| Event::Backfill {
+        command: command.into(),
+        from: time("00:05"),
+        to: time("00:06"),
+    };
+    let schedule = check(
+        "*/5 * * * *",
+        json!({}),
+        "next 00:05",
+        &[
+            ("00:05", Due, "start 00:05, next 00:10"),
+            ("00:06", again("b1"), "-"),
+            ("00:07", ended("00:05"), ""),
+            ("00:07", again("b1"), "start 00:05"),
+            ("00:07", again("b2"), "-"),
+        ],
+    );
+    assert_eq!(schedule.counts.started, 2);
 }
 
 #[test]

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use crate::answer::{Failure, Usage};
 use crate::request::Origin;
+use crate::schedule::Running;
+use crate::schedule::kept::Kept;
 use crate::time::Millis;
 use crate::topic::Kind;
 
@@ -34,6 +36,10 @@ pub enum Entry {
     Task(Task),
     /// The numbers of entries that stand in a line.
     Line(Line),
+    /// A schedule; of an execution that is one, which has no entry of the others but a value.
+    Schedule(Box<Kept>),
+    /// An execution that a schedule started and that hasn't ended.
+    Running(Running),
 }
 
 /// What an execution is.

@@ -123,6 +123,12 @@ impl Program {
         first_violation(self.inputs.as_ref(), inputs)
     }
 
+    /// Whether its inputs have a property of this name.
+    #[must_use]
+    pub fn takes(&self, property: &str) -> bool {
+        self.compiled.definition.inputs["properties"].get(property).is_some()
+    }
+
     pub(super) fn check_result(&self, result: &Value) -> Result<(), (String, String)> {
         first_violation(self.outputs.as_ref(), result)
     }
