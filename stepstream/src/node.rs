@@ -126,6 +126,7 @@ impl Node {
             ));
         }
         if parts.config.has(Role::Workflow) {
+            parts.start_announcer(&mut stages);
             let programs = Arc::new(Programs::new(parts.definitions.clone()));
             let processor = Workflows::new(programs, parts.publisher.clone());
             // A workflow is admitted at once: a parent must not wait for a child that waits for its place.
@@ -190,6 +191,20 @@ impl Parts {
         stages.start("definitions", READER_STOPS, |shutdown| async move {
             tokio::select! {
                 () = follow => {}
+                () = shutdown.asked() => {}
+            }
+            Ok(())
+        });
+    }
+
+    /// Schedules come to their processor by its feed.
+    fn start_announcer(&self, stages: &mut Stages) {
+        let definitions = self.definitions.clone();
+        let (publisher, ids) = (self.publisher.clone(), self.cluster.ids().clone());
+        let announcer = workflow::announcer::run(definitions, publisher, ids);
+        stages.start("schedules", READER_STOPS, |shutdown| async move {
+            tokio::select! {
+                () = announcer => {}
                 () = shutdown.asked() => {}
             }
             Ok(())

@@ -161,3 +161,40 @@ fn wrong_workflow_is_told_before_anything_is_connected() {
     refused(&["workflow", "alias", "w", "stable"], &[], 2, &["VERSION"]);
     refused(&["workflow", "diff", "w", "--from", "1"], &[], 2, &["--to"]);
 }
+
+/// The example of the guide.
+fn schedule() -> &'static str {
+    let guide = include_str!("../../docs/schedules.md");
+    let (_, rest) = guide.split_once("```yaml\n").expect("the guide has an example");
+    rest.split_once("```").expect("the example has an end").0
+}
+
+#[test]
+fn schedule_of_the_guide_says_when_it_is_due() {
+    let folder = tempfile::tempdir().unwrap();
+    let later = schedule().replace("startAt: 2026-01-01", "startAt: 2090-01-01");
+    std::fs::write(folder.path().join("nightly.yaml"), later).unwrap();
+    let arguments = ["schedule", "next", "--file", "nightly.yaml", "--count", "3"];
+    let next = run(folder.path(), &arguments, &[]);
+    assert!(next.status.success(), "{}", text(&next.stderr));
+    // A Monday, as the first of January of that year is a Sunday.
+    let expected =
+        ["2090-01-02T01:30:00.000Z\n", "2090-01-03T01:30:00.000Z\n", "2090-01-04T01:30:00.000Z\n"];
+    assert_eq!(text(&next.stdout), expected.concat());
+    let schema = text(&run(folder.path(), &["schedule", "schema"], &[]).stdout);
+    assert!(schema.contains("https://json-schema.org/draft/2020-12/schema"), "{schema}");
+}
+
+#[test]
+fn wrong_schedule_is_told_before_anything_is_connected() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wrong.yaml").display().to_string();
+    std::fs::write(&path, schedule().replace("Europe/Berlin", "Berlin")).unwrap();
+    let said = ["wrong.yaml: error at /timeZone", "wrong.yaml can't be used"];
+    refused(&["schedule", "next", "--file", &path], &[], 1, &said);
+    refused(&["schedule", "apply", &path], &[], 1, &[&said[..], &["nothing was stored"]].concat());
+    refused(&["schedule", "apply", "--name", "n", &path, &path], &[], 1, &["--name"]);
+    refused(&["schedule", "apply", "--name", "a b", &path], &[], 2, &["letters, digits"]);
+    refused(&["schedule", "next"], &[], 2, &["--file"]);
+    refused(&["schedule", "next", "n", "--count", "0"], &[], 2, &["--count"]);
+}

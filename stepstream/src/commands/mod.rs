@@ -8,6 +8,7 @@ mod models;
 mod proposing;
 mod publish;
 mod replay;
+mod schedule;
 mod serve;
 pub(crate) mod store;
 mod tail;
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Store(store::StoreCommand),
     #[command(subcommand)]
     Workflow(workflow::Workflow),
+    #[command(subcommand)]
+    Schedule(schedule::Schedule),
 }
 
 impl Command {
@@ -60,6 +63,7 @@ impl Command {
             Self::Tail(tail) => tail.run().await,
             Self::Store(store) => store.run().await,
             Self::Workflow(workflow) => workflow.run().await,
+            Self::Schedule(schedule) => schedule.run().await,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! What is here needs no cluster; the commands that do are in `stored.rs`.
 
-mod files;
+pub(super) mod files;
 mod import;
 mod stored;
 

@@ -1,4 +1,4 @@
-//! Workflow definitions in files: reading them, and telling what is wrong with them.
+//! Definitions of workflows and schedules in files: reading them, and telling what is wrong with them.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -33,7 +33,7 @@ fn counted(count: usize, what: &str) -> String {
     }
 }
 
-pub(super) fn shown(file: &Path) -> String {
+pub(in crate::commands) fn shown(file: &Path) -> String {
     match file.to_str() {
         Some(STDIN) => "standard input".into(),
         _ => file.display().to_string(),
@@ -41,7 +41,7 @@ pub(super) fn shown(file: &Path) -> String {
 }
 
 /// A definition as JSON. YAML has line and column in its errors, and so has JSON.
-pub(super) fn read(file: &Path) -> Result<Value, CommandError> {
+pub(in crate::commands) fn read(file: &Path) -> Result<Value, CommandError> {
     let name = shown(file);
     let failed = |error: std::io::Error| CommandError::new(format!("reading {name}"), error);
     let mut text = String::new();

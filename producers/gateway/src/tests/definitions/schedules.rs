@@ -74,6 +74,24 @@ async fn schedule_is_kept_in_versions_like_any_definition() {
 }
 
 #[tokio::test]
+async fn example_of_the_guide_is_stored() {
+    let guide = include_str!("../../../../../docs/schedules.md");
+    let (_, rest) = guide.split_once("```yaml\n").expect("an example");
+    let (example, _) = rest.split_once("```").expect("its end");
+    let served = Served::new().await;
+    let mut report = workflow("nightly-report", json!(1));
+    report["spec"]["inputs"] =
+        json!({"type": "object", "properties": {"format": {"enum": ["pdf", "html"]}}});
+    put(&served, NEW, &report).await;
+    let stable = at("x").replace("schedules/x", "workflows/nightly-report/aliases/stable");
+    send(&served, "PUT", &stable, &[NEW], r#"{"version":1}"#).await;
+    let headers = [NEW, ("content-type", "application/yaml")];
+    let got = send(&served, "PUT", &at("nightly"), &headers, example).await;
+    assert_eq!(got.status.as_u16(), 201, "{}", got.text);
+    assert_eq!(got.json()["warnings"], json!([]), "{}", got.text);
+}
+
+#[tokio::test]
 async fn schedule_that_could_start_nothing_is_refused_with_the_place() {
     let served = Served::new().await;
     let mut takes = workflow("w", json!(1));
