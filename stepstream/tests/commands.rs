@@ -195,6 +195,6 @@ fn wrong_schedule_is_told_before_anything_is_connected() {
     refused(&["schedule", "apply", &path], &[], 1, &[&said[..], &["nothing was stored"]].concat());
     refused(&["schedule", "apply", "--name", "n", &path, &path], &[], 1, &["--name"]);
     refused(&["schedule", "apply", "--name", "a b", &path], &[], 2, &["letters, digits"]);
-    refused(&["schedule", "next"], &[], 2, &["--file"]);
+    refused(&["schedule", "next"], &[], 2, &["NAME"]);
     refused(&["schedule", "next", "n", "--count", "0"], &[], 2, &["--count"]);
 }
