@@ -59,7 +59,7 @@ fn wrong_configuration_is_refused_with_its_place() {
 
 #[test]
 fn wrong_arguments_are_refused_with_what_is_right() {
-    refused(&["serve", "--roles", "pull"], &[], 2, &["gateway, inference, archive, push"]);
+    refused(&["serve", "--roles", "pull"], &[], 2, &["inference, workflow, archive"]);
     refused(&["dev", "--brokers", "127.0.0.1:1"], &[], 2, &["--registry"]);
     refused(&["keys", "create", "--scopes", "root"], &[], 2, &["requests:write"]);
     refused(&["keys", "create", "--tenant", ""], &[], 2, &["the tenant is empty"]);

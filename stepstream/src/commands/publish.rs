@@ -450,7 +450,8 @@ mod tests {
     #[test]
     fn unknown_kind_and_half_a_pair_are_answered_with_what_is_right() {
         assert_eq!(kind("model"), Ok(Kind::Model));
-        assert_eq!(kind("agent").unwrap_err(), "there are requests for: model");
+        let all = "there are requests for: model, function, workflow, agent";
+        assert_eq!(kind("king").unwrap_err(), all);
         assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));
         assert!(pair("a").is_err() && pair("=b").is_err());
     }

@@ -83,6 +83,7 @@ mod tests {
     #[test]
     fn unknown_role_is_answered_with_those_there_are() {
         assert_eq!(role("archive"), Ok(Role::Archive));
-        assert_eq!(role("king").unwrap_err(), "there are gateway, inference, archive, push");
+        let all = "there are gateway, inference, workflow, archive, push";
+        assert_eq!(role("king").unwrap_err(), all);
     }
 }

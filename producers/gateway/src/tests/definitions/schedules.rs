@@ -213,7 +213,7 @@ async fn schedule_is_not_cancelled_as_an_execution() {
     let admitted = event("@schedule/acme/n", 1, EventType::Admitted);
     let admitted = ExecutionEvent { kind: Kind::Workflow, ..admitted };
     served.world.0.store.apply_event(&admitted).await.unwrap();
-    let got = served.post("/v1/executions/schedule%2Facme%2Fn:cancel", &json!({})).await;
+    let got = served.post("/v1/executions/@schedule%2Facme%2Fn:cancel", &json!({})).await;
     assert_eq!((got.status.as_u16(), &got.json()["code"]), (409, &json!("is_a_schedule")));
     assert_eq!(commands(&served), []);
 }
