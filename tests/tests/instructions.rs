@@ -8,8 +8,9 @@ use std::process::Command;
 
 use schemas::samples;
 
-/// Instructions for reading every record of the contract once and writing it again.
-const EVERY_RECORD: u64 = 332_078;
+/// Instructions for reading every record of the contract once and writing it again. The 30 records before
+/// workflows took 332,078; the six that came with them take the rest.
+const EVERY_RECORD: u64 = 427_124;
 
 /// What another C library or a newer record may change without a word, in percent.
 const TOLERANCE: u64 = 3;

@@ -159,8 +159,10 @@ test("a call that waits says where, and that is nothing to resume after", limit,
   const seen = await read(subscription, (item) => {
     if (isQueuePlace(item)) {
       places.push(item.position);
-      const { number, output } = subscription.position;
-      assert.ok(Number.isInteger(number) && output === undefined, JSON.stringify(subscription.position));
+      // The word where it waits may come before the first event.
+      const { position } = subscription;
+      const ofEvents = position === "start" || Number.isInteger(position.number);
+      assert.ok(ofEvents && position.output === undefined, JSON.stringify(position));
     }
   });
   assert.deepEqual(places, [1, 0]);

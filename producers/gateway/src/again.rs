@@ -43,7 +43,7 @@ pub(crate) struct Changes {
     #[schema(value_type = Option<serde_json::Map<String, Value>>)]
     input: Option<Box<RawValue>>,
     /// The version to run: the old one unless it is given; `standing` is the one that stands now.
-    #[schema(value_type = Option<serde_json::Value>)]
+    #[schema(value_type = Option<crate::docs::shapes::WantedVersion>)]
     version: Option<Wanted>,
 }
 
@@ -52,7 +52,14 @@ pub(crate) struct Changes {
 #[serde(untagged)]
 enum Wanted {
     Version(i32),
-    Named(String),
+    Named(Named),
+}
+
+/// A version by what it is.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Named {
+    Standing,
 }
 
 /// Goes on from where an execution failed: a new one with the same inputs and version, in which the steps that
@@ -167,11 +174,7 @@ pub(crate) async fn restart(
     match changes.version {
         None => {}
         Some(Wanted::Version(version)) => start.version = Some(version),
-        Some(Wanted::Named(name)) if name == "standing" => start.version = None,
-        Some(Wanted::Named(_)) => {
-            let problem = "must be a number, or `standing`";
-            return Err(Problem(Fault::invalid("version", problem)));
-        }
+        Some(Wanted::Named(Named::Standing)) => start.version = None,
     }
     running::fits(&app, &start)?;
     let intent = named(start, idempotency_key(&headers)?, &format!("restart/{id}"), &said);

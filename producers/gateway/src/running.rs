@@ -40,16 +40,16 @@ pub(crate) struct Asked {
     #[schema(value_type = Option<serde_json::Map<String, Value>>)]
     input: Option<Box<RawValue>>,
     /// The version to run; the one that `alias` names, or that stands, unless it is given.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 2147483647)]
     version: Option<i32>,
     /// The alias that names the version.
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._-]+$")]
     alias: Option<String>,
     /// The execution's id; made unless it is given. Ids of tenants but `default` begin with `TENANT/`.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     id: Option<String>,
     /// Your own key for "the same start again"; or in the header `Idempotency-Key`.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     idempotency_key: Option<String>,
     /// Higher goes first where something queues.
     priority: Option<i32>,
@@ -60,8 +60,10 @@ pub(crate) struct Asked {
     #[schema(minimum = 0, maximum = 253_402_300_799_999_i64)]
     not_before: Option<i64>,
     /// Free labels, copied to the execution log and to what the execution asks for.
+    #[schema(value_type = Option<crate::docs::shapes::Labels>)]
     labels: Option<BTreeMap<String, String>>,
     /// What the execution can be found by.
+    #[schema(value_type = Option<crate::docs::shapes::Labels>)]
     search_attributes: Option<BTreeMap<String, String>>,
 }
 

@@ -47,7 +47,7 @@ pub(crate) struct Why {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Signalled {
     /// The signal that a step waits for, or will.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     name: String,
     /// What it says, any JSON; null unless it is given.
     #[schema(value_type = Option<serde_json::Value>)]

@@ -282,7 +282,7 @@ async fn typescript_client_passes_its_own_tests() {
     let tsc = package("typescript").join("bin/tsc");
     run(&client(), Command::new("node").arg(tsc).args(["-p", "tsconfig.json"])).await;
     let mut test = Command::new("node");
-    test.args(["--experimental-websocket", "--test", "test/"])
+    test.args(["--experimental-websocket", "--test", "--test-force-exit", "test/"])
         .env("STEPSTREAM_URL", &platform.url)
         .env("STEPSTREAM_KEY", &platform.key);
     let report = run(&client(), &mut test).await;

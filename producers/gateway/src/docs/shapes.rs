@@ -196,6 +196,12 @@ pub(crate) mod bodies {
 
     /// See `bodies.json`.
     #[derive(ToSchema)]
+    pub(crate) struct Labels {}
+    /// See `bodies.json`.
+    #[derive(ToSchema)]
+    pub(crate) struct WantedVersion {}
+    /// See `bodies.json`.
+    #[derive(ToSchema)]
     pub(crate) struct ChatRequest {}
     /// See `bodies.json`.
     #[derive(ToSchema)]
@@ -230,6 +236,7 @@ pub(crate) mod bodies {
 }
 
 pub(crate) use bodies::{
-    ChatRequest, CloudEvent, CloudEventBatch, CloudEventData, EmbeddingsRequest, ModelDefinition,
-    RerankRequest, ResponseRequest, ScheduleDefinition, Submitted, WorkflowDefinition,
+    ChatRequest, CloudEvent, CloudEventBatch, CloudEventData, EmbeddingsRequest, Labels,
+    ModelDefinition, RerankRequest, ResponseRequest, ScheduleDefinition, Submitted, WantedVersion,
+    WorkflowDefinition,
 };

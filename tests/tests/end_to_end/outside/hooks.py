@@ -48,12 +48,19 @@ def before_call(context, case, kwargs):
     if path.endswith(":compile") and isinstance(case.body, dict):
         # A version is of a stored one; a body is another.
         query.pop("version", None)
+    if isinstance(query.get("reason"), str):
+        query["reason"] = cut(query["reason"], 1024)
     case.query = query
     if isinstance(case.body, (dict, list)):
         case.body = whole(case.body)
         for body in case.body if isinstance(case.body, list) else [case.body]:
             if isinstance(body, dict):
                 put_right(body)
+        if path.endswith(":signal") and isinstance(case.body, dict):
+            case.body["name"] = cut(case.body.get("name"))
+        if path.endswith(":start") and isinstance(case.body, dict) and case.body.get("version") is not None:
+            # A version, or an alias that names it.
+            case.body.pop("alias", None)
 
 
 def whole(value):
