@@ -84,6 +84,7 @@ enum Named {
             headers(("location" = String, description = "Path of the new execution"))
         ),
         (status = 404, description = "There is no such execution, or its version is gone", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "It goes on, it succeeded, or it was no workflow", body = ProblemDetails, content_type = "application/problem+json"),
         crate::docs::StartErrors,
         crate::docs::WriteErrors,
     ),
@@ -144,6 +145,7 @@ pub(crate) async fn retry(
             headers(("location" = String, description = "Path of the new execution"))
         ),
         (status = 404, description = "There is no such execution, or no such version", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "It goes on, or it was no workflow", body = ProblemDetails, content_type = "application/problem+json"),
         crate::docs::StartErrors,
         crate::docs::WriteErrors,
     ),
