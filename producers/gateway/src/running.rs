@@ -45,7 +45,8 @@ pub(crate) struct Asked {
     /// The alias that names the version.
     #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._-]+$")]
     alias: Option<String>,
-    /// The execution's id; made unless it is given. Ids of tenants but `default` begin with `TENANT/`.
+    /// The execution's id; made unless it is given. A UUID of version 4 or 7, or `TENANT/…`; the tenant `default` may use
+    /// any text without a `/` that is no UUID.
     #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     id: Option<String>,
     /// Your own key for "the same start again"; or in the header `Idempotency-Key`.
