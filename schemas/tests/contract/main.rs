@@ -10,4 +10,5 @@ mod evolution;
 mod framing;
 mod hostile;
 mod released;
+mod upgrades;
 mod values;

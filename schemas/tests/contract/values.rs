@@ -98,7 +98,7 @@ fn one_of(record: &RecordSchema, names: &HashMap<Name, Schema>) -> BoxedStrategy
     prop::strategy::Union::new(choices).boxed()
 }
 
-fn collect(schema: &Schema, names: &mut HashMap<Name, Schema>) {
+pub(crate) fn collect(schema: &Schema, names: &mut HashMap<Name, Schema>) {
     if let Some(name) = schema.name()
         && !matches!(schema, Schema::Ref { .. })
     {
