@@ -73,6 +73,8 @@ fn offset(count: usize) -> i64 {
 pub struct Harness<P: Processor> {
     processor: Arc<P>,
     ids: Ids,
+    /// Schemas of writers that aren't ours.
+    registry: BTreeMap<u32, String>,
     options: Options,
     partition: Partition<P>,
     now: i64,
@@ -111,6 +113,7 @@ impl<P: Processor> Harness<P> {
         let mut harness = Self {
             processor,
             ids,
+            registry: BTreeMap::new(),
             options,
             partition,
             now: BEGIN,
@@ -166,6 +169,15 @@ impl<P: Processor> Harness<P> {
         self.settle();
     }
 
+    /// Writes a fact into the log in a schema of the writer's own, which the registry has under `id`.
+    pub fn append_in(&mut self, entity: &str, id: u32, schema: &str, datum: &[u8]) {
+        self.registry.insert(id, schema.to_owned());
+        let key = Some(Bytes::from(entity.to_owned()));
+        let value = [&[0], &id.to_be_bytes()[..], datum].concat();
+        self.log.append(self.now, key, value.into(), Headers::new());
+        self.settle();
+    }
+
     /// The calls that are under way, in the order in which they were started.
     #[must_use]
     pub fn calls(&self) -> &[Started<P>] {
@@ -216,6 +228,12 @@ impl<P: Processor> Harness<P> {
         let Self { processor, ids, options, state, .. } = &*self;
         self.partition = tenure(processor, ids, options, state, self.tenures, self.now);
         self.settle();
+    }
+
+    /// The process dies, and one takes over that has met no schema but ours.
+    pub fn restart_elsewhere(&mut self) {
+        self.ids = Ids::for_tests();
+        self.restart();
     }
 
     /// The process dies, and nobody takes over for so long.
@@ -342,7 +360,10 @@ impl<P: Processor> Harness<P> {
                 self.handle(Input::Scanned(records));
             }
             Effect::ResolveSchema(id) => {
-                self.ids.refuse(id);
+                let learned = self.registry.get(&id).map(|schema| self.ids.learn(id, schema));
+                if learned.is_none_or(|learned| learned.is_err()) {
+                    self.ids.refuse(id);
+                }
                 self.handle(Input::SchemaResolved(id));
             }
             Effect::Confirm => self.confirm(),

@@ -395,8 +395,16 @@ impl<P: Processor> Folding<'_, P> {
                 _ => continue,
             };
             overlay.remove(Key { entity: Arc::clone(entity), part: Part::Early, name });
-            if let Ok(Fact::Command(command)) = self.ids.read_fact(&early) {
-                self.command(command, By::Anybody, &early, entity, frame, overlay, mode)?;
+            match self.ids.read_fact(&early) {
+                Ok(Fact::Command(command)) => {
+                    self.command(command, By::Anybody, &early, entity, frame, overlay, mode)?;
+                }
+                // Whoever kept it had read it; this process was given it with the state, and may not have
+                // met its writer's schema.
+                Err(ReadError::UnknownSchema(id)) if matches!(mode, Mode::Step) => {
+                    return Err(FoldError::UnknownSchema(id));
+                }
+                _ => {}
             }
         }
         Ok(())

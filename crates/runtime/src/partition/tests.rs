@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use domain::answer::{Failure, ModelOutcome};
 use domain::event::{EventType, ExecutionEvent};
-use domain::request::ModelRequest;
+use domain::request::{DEFAULT_TENANT, ModelRequest};
 use domain::state::{Genesis, Position, SetTimer};
 use domain::time::Millis;
 use domain::topic::Topic;
-use schemas::Ids;
+use schemas::command::Cancel;
+use schemas::{Ids, Record as _};
 
 use super::checkpoint::position_key;
 use super::entries::SEPARATOR;
@@ -93,6 +94,24 @@ fn id_of_another_tenant_is_refused_aloud_and_touches_nothing() {
     assert_eq!(events(&harness, "second"), [refused.clone(), refused]);
     harness.publish(&of("first"));
     assert_eq!(harness.calls().len(), 0, "the same tenant's is a copy");
+}
+
+/// Fault 18.
+#[test]
+fn command_that_came_early_in_a_writers_own_schema_counts_after_a_restart_elsewhere() {
+    let cancel = Cancel { id: "c-1".into(), tenant: DEFAULT_TENANT.into(), reason: None };
+    let added = r#""fields": [{"name": "added", "type": "string", "default": ""},"#;
+    let theirs = Cancel::SCHEMA.replacen(r#""fields": ["#, added, 1);
+    // An empty text, then what ours is.
+    let mut datum = vec![0];
+    cancel.encode(&mut datum);
+    let mut harness = Harness::new(Child);
+    harness.append_in("r1", 4_711, &theirs, &datum);
+    harness.pass(2_000);
+    harness.restart_elsewhere();
+    harness.publish(&request("r1"));
+    assert_eq!(harness.events("r1").last().map(|it| it.event_type), Some(EventType::Cancelled));
+    assert_eq!((harness.calls().len(), harness.alarms().len()), (0, 0));
 }
 
 fn snapshot(ids: &Ids, more: &[(String, Vec<u8>)]) -> Snapshot {
