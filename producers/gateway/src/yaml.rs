@@ -7,15 +7,22 @@ use serde_json::Value;
 
 /// Why a text is no definition in YAML.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct YamlError(#[from] serde_saphyr::Error);
+#[error("{}", plain(.0))]
+pub struct YamlError(serde_saphyr::Error);
+
+/// What is wrong, where, and the lines around it; without the word that a compiler would begin with.
+fn plain(error: &serde_saphyr::Error) -> String {
+    let text = error.to_string();
+    text.strip_prefix("error: ").map(str::to_owned).unwrap_or(text)
+}
 
 /// The value that a document stands for. Its depth and what its aliases expand to are bounded.
 ///
 /// # Errors
 /// What is wrong, with line and column.
 pub fn value(text: &str) -> Result<Value, YamlError> {
-    Ok(serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })?)
+    serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })
+        .map_err(YamlError)
 }
 
 /// A value as a YAML document that people go on with.
@@ -51,7 +58,7 @@ mod tests {
 
     #[test]
     fn mistake_has_its_line() {
-        assert!(refused("a: 1\nb: [1, 2\nc: 3\n").contains("line"));
+        assert!(refused("a: 1\nb: [1, 2\nc: 3\n").starts_with("line 3 column 2: "));
         assert!(refused("a: 1\na: 2\n").contains("duplicate"));
         refused("a: 1\n---\nb: 2\n");
         refused("a: .inf\n");

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use domain::catalogue::{Catalogue, DefinitionKind, DefinitionProposed, Version};
 use domain::request::DEFAULT_TENANT;
 use domain::schedule::definition::Definition;
@@ -29,7 +29,8 @@ const KIND: DefinitionKind = DefinitionKind::Schedule;
 
 /// Manage schedules, which start workflows by themselves, and see when a schedule is due.
 ///
-/// `next` with a file and `schema` need no cluster.
+/// `next` with a file and `schema` need no cluster. What steers one that stands (pause, resume, trigger,
+/// backfill) goes through the gateway (`POST /v1/schedules/{name}:pause`).
 #[derive(Debug, Subcommand)]
 pub(crate) enum Schedule {
     /// Store schedules: a new version of each that changed
@@ -101,14 +102,15 @@ pub(crate) struct Delete {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").required(true).args(["name", "definition"]))]
 pub(crate) struct Next {
     #[command(flatten)]
     place: Where,
     /// The schedule
-    #[arg(value_parser = name, required_unless_present = "definition")]
+    #[arg(value_parser = name)]
     name: Option<String>,
     /// Read the schedule from this file instead; `-` reads standard input
-    #[arg(long = "file", value_name = "FILE", conflicts_with = "name")]
+    #[arg(long = "file", value_name = "FILE")]
     definition: Option<PathBuf>,
     /// How many times
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]

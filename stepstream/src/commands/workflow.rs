@@ -19,7 +19,8 @@ use crate::print;
 
 /// Look at workflow definitions in files (YAML or JSON), and manage those that are stored.
 ///
-/// `check`, `graph` and `schema` need no cluster.
+/// `check`, `graph`, `schema` and `import` need no cluster. What is stored is started through the gateway
+/// (`POST /v1/workflows/{name}:start`), by a record, or by a schedule (`stepstream schedule`).
 #[derive(Debug, Subcommand)]
 pub(crate) enum Workflow {
     /// Find everything that is wrong with definitions

@@ -75,7 +75,13 @@ fn target(catalogue: &Catalogue, tenant: &str, definition: &Definition) -> Resul
     }
     let found = catalogue.resolve(DefinitionKind::Workflow, tenant, name, which);
     let version = found.ok_or_else(|| {
-        error(field, format!("the workflow {name:?} has no such version: name one that it has"))
+        let lacks = match &definition.pin {
+            Pin::Version(number) => format!("version {number}: name one that it has"),
+            Pin::Alias(alias) => format!("alias {alias:?}: make it first, or leave it out"),
+            // It was deleted.
+            Pin::Newest => "version that stands: store it anew".to_owned(),
+        };
+        error(field, format!("the workflow {name:?} has no {lacks}"))
     })?;
     let program = program(version).map_err(|problem| {
         error(field, format!("version {} of {name:?} can't be used: {problem}", version.number))
@@ -150,8 +156,8 @@ mod tests {
         check_says(&plain, json!({"input": {"a": "x"}}), "/input/a", "integer");
         check_says(&plain, json!({}), "/input", "required");
         check_says(&plain, json!({"workflow": "v"}), "/workflow", "no workflow \"v\"");
-        check_says(&plain, json!({"version": 2}), "/version", "no such version");
-        check_says(&plain, json!({"alias": "stable"}), "/alias", "no such version");
+        check_says(&plain, json!({"version": 2}), "/version", "no version 2");
+        check_says(&plain, json!({"alias": "stable"}), "/alias", "no alias \"stable\"");
         check_says(&json!({"kind": "Workflow"}), json!({}), "/workflow", "can't be used");
         check_says(&plain, json!({"cron": "x"}), "/cron", "five");
     }
