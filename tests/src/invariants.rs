@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::event::ExecutionEvent;
+use domain::id::derived;
 use domain::invariants::{self, History, Violation};
 use domain::log_row::ExecutionLogRecord;
 
@@ -59,8 +60,29 @@ impl Run<'_> {
             outputs: self.results.copyables(),
             calls,
             repeats_allowed: interrupted.map(|id| (id.clone(), self.handovers)).collect(),
-            answers_consumed: BTreeMap::new(),
+            answers_consumed: self.answers_consumed(),
         }
+    }
+
+    /// How often whoever asked went on with the answer of each, as clients see it. What nobody of the run
+    /// asked for isn't in it.
+    fn answers_consumed(&self) -> BTreeMap<String, u32> {
+        let of_run = |event: &&ExecutionEvent| self.accepted.contains(&event.execution_id);
+        let events: Vec<ExecutionEvent> = self.results.records().filter(of_run).cloned().collect();
+        let asked = events.iter().filter(|event| {
+            event.parent_id.as_ref().is_some_and(|parent| self.accepted.contains(parent))
+        });
+        let mut consumed: BTreeMap<String, u32> =
+            asked.map(|event| (event.execution_id.clone(), 0)).collect();
+        for (origin, events) in invariants::as_clients_see(&events) {
+            for event in events.iter().filter(|event| event.event_type.ends_step()) {
+                let (Some(step), Some(attempt)) = (&event.step, event.attempt) else { continue };
+                if let Some(count) = consumed.get_mut(&derived(&origin, step, attempt)) {
+                    *count += 1;
+                }
+            }
+        }
+        consumed
     }
 
     fn one_row_for_each_end(&self) -> Result<(), Violation> {

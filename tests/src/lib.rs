@@ -8,6 +8,7 @@ pub mod api;
 pub mod cassandra;
 pub mod collector;
 pub mod invariants;
+pub mod next;
 pub mod platform;
 pub mod process;
 pub mod provider;

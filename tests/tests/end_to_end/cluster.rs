@@ -2,6 +2,7 @@
 //! must hold when all is over.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -98,12 +99,24 @@ impl Cluster {
 
     /// A worker with these roles that owns all partitions of each.
     pub(crate) async fn worker_as(&self, name: &str, roles: &str) -> Worker {
-        let worker = self.begun(name, roles, SESSION);
+        self.worker_of(&program(), name, roles, 4).await
+    }
+
+    /// The same of another program, when it owns at least `partitions` partitions of each role.
+    pub(crate) async fn worker_of(
+        &self,
+        program: &Path,
+        name: &str,
+        roles: &str,
+        partitions: u32,
+    ) -> Worker {
+        let worker = self.begun_by(program, name, roles, SESSION);
         for role in roles.split(',') {
             let kind = if role == "inference" { "model" } else { role };
             let line = format!("stepstream_partitions_owned{{kind=\"{kind}\"");
-            until(&format!("{name} owns all partitions of {role}"), PATIENCE, async || {
-                (worker.metric(&line).await? >= 4).then_some(())
+            let what = format!("{name} owns {partitions} partitions of {role}");
+            until(&what, PATIENCE, async || {
+                (worker.metric(&line).await? >= partitions).then_some(())
             })
             .await;
         }
@@ -111,20 +124,55 @@ impl Cluster {
     }
 
     fn begun(&self, name: &str, roles: &str, session: Duration) -> Worker {
+        self.begun_by(&program(), name, roles, session)
+    }
+
+    fn begun_by(&self, program: &Path, name: &str, roles: &str, session: Duration) -> Worker {
         let port = free_port();
-        let mut command = command(&self.addresses, &self.prefix, &["serve", "--roles", roles]);
+        let arguments = ["serve", "--roles", roles];
+        let mut command = command_of(program, &self.addresses, &self.prefix, &arguments);
         command.env("STEPSTREAM_RUNTIME__SESSION_TIMEOUT_MS", session.as_millis().to_string());
         command.env("STEPSTREAM_TELEMETRY__METRICS_LISTEN", format!("127.0.0.1:{port}"));
         Worker { process: Process::start(name, command, self.folder.path()), port }
     }
 
+    /// A folder that goes with it.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs a command of the program on it.
+    pub(crate) async fn run(&self, arguments: &[&str]) {
+        let command = command(&self.addresses, &self.prefix, arguments);
+        tokio::task::spawn_blocking(move || output(command)).await.unwrap();
+    }
+
+    /// Writes a file for a command; returns its path.
+    pub(crate) fn file(&self, name: &str, content: &serde_json::Value) -> String {
+        let file = self.folder.path().join(name);
+        std::fs::write(&file, content.to_string()).unwrap();
+        file.display().to_string()
+    }
+
     /// Stores a workflow.
     pub(crate) async fn define(&self, definition: &serde_json::Value) {
-        let file = self.folder.path().join("workflow.json");
-        std::fs::write(&file, definition.to_string()).unwrap();
-        let file = file.display().to_string();
-        let command = command(&self.addresses, &self.prefix, &["workflow", "apply", &file]);
-        tokio::task::spawn_blocking(move || output(command)).await.unwrap();
+        self.run(&["workflow", "apply", &self.file("workflow.json", definition)]).await;
+    }
+
+    /// The id under which its registry has this schema of a record, for a topic.
+    pub(crate) async fn registered(&self, topic: Topic, record: &str, schema: String) -> u32 {
+        let subject = format!("{}-{record}", self.topic(topic));
+        let settings = kafka::registry::Settings::at(&self.addresses.registry);
+        let register = move || kafka::Registry::connect(settings)?.register(&subject, &schema);
+        tokio::task::spawn_blocking(register).await.unwrap().unwrap()
+    }
+
+    /// How many schemas of a record its registry has, for a topic.
+    pub(crate) async fn versions(&self, topic: Topic, record: &str) -> usize {
+        let subject = format!("{}-{record}", self.topic(topic));
+        let url = format!("{}/subjects/{subject}/versions", self.addresses.registry);
+        let versions = reqwest::get(url).await.unwrap().json::<Vec<i32>>().await;
+        versions.expect("the numbers of versions").len()
     }
 
     /// Publishes a start of a workflow.
@@ -247,7 +295,11 @@ fn is_end_of(ids: &BTreeSet<String>) -> impl Fn(&ExecutionEvent) -> bool {
 }
 
 fn command(addresses: &Addresses, prefix: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program());
+    command_of(&program(), addresses, prefix, arguments)
+}
+
+fn command_of(program: &Path, addresses: &Addresses, prefix: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command
         .args(arguments)
         .env("STEPSTREAM_KAFKA__BROKERS", &addresses.brokers)

@@ -21,12 +21,14 @@ mod outside;
 mod publish;
 mod push;
 mod retention;
+mod schedules;
 mod stopping;
 mod store;
 mod tenants;
 mod topics;
 mod traces;
 mod transactions;
+mod upgrades;
 mod upstream;
 mod workflows;
 
