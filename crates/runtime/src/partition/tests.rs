@@ -11,6 +11,7 @@ use schemas::command::Cancel;
 use schemas::{Ids, Record as _};
 
 use super::checkpoint::position_key;
+use super::effects::Alarm;
 use super::entries::SEPARATOR;
 use super::{Options, RestoreError, Restored, Snapshot, genesis_key};
 use crate::sim::programs::{Child, outcome};
@@ -112,6 +113,21 @@ fn command_that_came_early_in_a_writers_own_schema_counts_after_a_restart_elsewh
     harness.publish(&request("r1"));
     assert_eq!(harness.events("r1").last().map(|it| it.event_type), Some(EventType::Cancelled));
     assert_eq!((harness.calls().len(), harness.alarms().len()), (0, 0));
+}
+
+/// Fault 18: a program came back that is older than the last one.
+#[test]
+fn fact_that_only_a_newer_program_knows_is_a_dead_letter_and_folding_goes_on() {
+    let newer = r#"{"type": "record", "name": "Moved", "namespace": "io.stepstream.v1",
+        "fields": [{"name": "to", "type": "string"}]}"#;
+    let mut harness = Harness::new(Child);
+    harness.publish(&request("r1"));
+    harness.append_in("r1", 4_711, newer, &[2, b'x']);
+    let letters = harness.dead_letters();
+    assert_eq!((letters.len(), letters[0].code.as_str()), (1, "wrong_record"));
+    assert!(matches!(harness.alarms(), [Alarm::Unreadable { .. }]), "{:?}", harness.alarms());
+    harness.end_call(harness.calls()[0].run, done("r1"));
+    assert_eq!(harness.events("r1").last().map(|it| it.event_type), Some(EventType::Succeeded));
 }
 
 fn snapshot(ids: &Ids, more: &[(String, Vec<u8>)]) -> Snapshot {
