@@ -82,6 +82,9 @@ struct Cli {
     /// 10,000; 100,000; 50,000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(10..=100_000))]
     count: Option<u64>,
+    /// `workflow` only: `steps` and `saturation` without the peers, to look at ours.
+    #[arg(long)]
+    alone: bool,
     /// `archive` and `rebuild` only: records in `results` and `execution-log`. Default: 60,000; 1,000,000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(6..=100_000_000))]
     records: Option<u64>,
@@ -186,8 +189,8 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         Bench::FanOut => fan_out::run,
         Bench::Gateway => gateway::run,
         Bench::Workflow => {
-            let Cli { shape, seconds, rate, count, .. } = cli;
-            let wanted = Wanted { shape, seconds, rate, count };
+            let Cli { shape, seconds, rate, count, alone, .. } = cli;
+            let wanted = Wanted { shape, seconds, rate, count, alone };
             return told(&cli, &workflow::run(&stack, wanted)?);
         }
         Bench::Archive => return told(&cli, &archive::run(&stack, cli.records)?),

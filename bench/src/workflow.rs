@@ -49,15 +49,17 @@ pub(crate) struct Wanted {
     pub(crate) rate: Option<u64>,
     /// `loop`, `timers`, `waiting`: how many; `fan-out`: the widest; where the usual number is too many.
     pub(crate) count: Option<u64>,
+    /// `steps` and `saturation`: without the peers.
+    pub(crate) alone: bool,
 }
 
 /// The bench.
 pub(crate) fn run(stack: &Stack, wanted: Wanted) -> anyhow::Result<Report> {
-    let Wanted { shape, seconds, rate, count } = wanted;
+    let Wanted { shape, seconds, rate, count, alone } = wanted;
     match shape {
-        Shape::Steps => beside::steps(stack, seconds, rate),
+        Shape::Steps => beside::steps(stack, seconds, rate, alone),
         Shape::Pure => beside::pure(stack, seconds, rate),
-        Shape::Saturation => beside::saturation(stack, seconds, rate),
+        Shape::Saturation => beside::saturation(stack, seconds, rate, alone),
         Shape::FanOut => wide::run(stack, count),
         Shape::Loop => again::run(stack, count),
         Shape::Timers => alarms::run(stack, count),

@@ -32,9 +32,9 @@ const LATE: Duration = Duration::from_secs(1);
 /// high leaves a queue of more than [`LATE`]; in a shorter try it would seem to be kept up with.
 const SHORTEST_TRY: f64 = 6.0;
 /// Before the first flight: seconds of our own, until the broker's code is compiled, and of each peer.
-const WARM_UP: (f64, f64) = (20.0, 3.0);
+const WARM_UP: (f64, f64) = (75.0, 3.0);
 /// Workflows a second meanwhile: ours, and a peer's.
-const WARM_UP_RATES: (u64, u64) = (150, 20);
+const WARM_UP_RATES: (u64, u64) = (100, 20);
 
 /// Whose workflows they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +97,14 @@ impl Sides {
             }
         }
         Ok(sides)
+    }
+
+    /// Those that are measured, and which they are.
+    fn wanted(stack: &Stack, alone: bool) -> anyhow::Result<(Self, &'static [Side])> {
+        Ok(match alone {
+            true => (Self::alone(stack, Work::Call)?, &[Side::Ours]),
+            false => (Self::together(stack)?, &Side::ALL),
+        })
     }
 
     /// With the peers.
@@ -190,9 +198,14 @@ pub(crate) fn pure(stack: &Stack, seconds: u64, rate: Option<u64>) -> anyhow::Re
 }
 
 /// `steps`: model calls that answer at once, beside the durable steps of the peers that do nothing.
-pub(crate) fn steps(stack: &Stack, seconds: u64, rate: Option<u64>) -> anyhow::Result<Report> {
-    let sides = Sides::together(stack)?;
-    let (rows, reaches) = latencies(&sides, &Side::ALL, seconds, rate, 3.5)?;
+pub(crate) fn steps(
+    stack: &Stack,
+    seconds: u64,
+    rate: Option<u64>,
+    alone: bool,
+) -> anyhow::Result<Report> {
+    let (sides, of) = Sides::wanted(stack, alone)?;
+    let (rows, reaches) = latencies(&sides, of, seconds, rate, 3.5)?;
     let report = Report::new("workflow, steps", seconds, rows, reaches, stack.broker_pid);
     Ok(Report { notes: durabilities(), ..report })
 }
@@ -251,13 +264,14 @@ pub(crate) fn saturation(
     stack: &Stack,
     seconds: u64,
     first: Option<u64>,
+    alone: bool,
 ) -> anyhow::Result<Report> {
-    let sides = Sides::together(stack)?;
+    let (sides, of) = Sides::wanted(stack, alone)?;
     let seconds_of_try = (precise(seconds) / 2.0).max(SHORTEST_TRY);
     let mut best: [Option<Leg>; 4] = [const { None }; 4];
     let mut broke = [None; 4];
     for _ in 0..SEARCHES {
-        for ((side, best), broke) in Side::ALL.iter().zip(&mut best).zip(&mut broke) {
+        for ((side, best), broke) in of.iter().zip(&mut best).zip(&mut broke) {
             let known = best.as_ref().map(|leg| (leg.flown.rate / 2).max(1));
             let first = known.or(first).unwrap_or(side.first());
             let found = highest(&sides, *side, first, seconds_of_try)?;
@@ -269,7 +283,7 @@ pub(crate) fn saturation(
     }
     let mut rows = Vec::new();
     let mut rates = Vec::new();
-    for ((side, best), broke) in Side::ALL.iter().zip(best).zip(broke) {
+    for ((side, best), broke) in of.iter().zip(best).zip(broke) {
         let mut line = Line::new(*side, &format!("highest rate of {SATURATED} steps"));
         let Some(leg) = best else {
             let void = Some("not even one a second was kept up with".into());

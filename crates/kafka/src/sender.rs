@@ -2,9 +2,9 @@
 //! what librdkafka does inside one producer: who sends again after an unknown outcome is the worker.
 //!
 //! librdkafka puts the records of one partition into a request, and only one request is in flight, so one
-//! producer writes to its partitions in turn, a round trip each. What one partition of ours sends has to
-//! keep its order; what different ones send has not. So there are several producers, and each partition
-//! always uses the same.
+//! producer writes to its partitions in turn, a round trip each. What goes into one partition has to keep
+//! its order; what goes into different ones has not. So there are several producers, and each topic always
+//! uses the same.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,14 +14,15 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 use rdkafka::{ClientContext, Message, Statistics};
+use domain::topic::Topic;
 use runtime::ports::{self, ClusterError, Inbox, Outgoing, QueueFull, Report, Sent, Ticket};
 
 use crate::config::{Batching, Role, Settings};
 use crate::topics::Names;
 use crate::{events, failed, records};
 
-/// How many producers share the partitions.
-const LANES: usize = 4;
+/// How many producers share the topics: see [`lane`].
+const LANES: usize = 3;
 
 /// What became of a record, as far as librdkafka's code for it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,16 +150,20 @@ fn make(
     Ok(lanes.try_into().ok().expect("as many as there are lanes"))
 }
 
-/// The lane of what a partition sends.
-fn lane(partition: i32) -> usize {
-    partition.unsigned_abs() as usize % LANES
+/// The lane of what goes into a topic. What others wait for doesn't stand behind what they only watch.
+fn lane(topic: Topic) -> usize {
+    match topic {
+        Topic::Log(_) => 0,
+        Topic::Feed(_) => 1,
+        _ => 2,
+    }
 }
 
 impl ports::Sender for Sender {
     fn send(&self, ticket: Ticket, record: &Outgoing) -> Result<(), QueueFull> {
         let topic = self.names.of(record.topic);
         let lanes = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        let refused = match lanes[lane(ticket.partition)].send(records::base(
+        let refused = match lanes[lane(record.topic)].send(records::base(
             topic,
             record,
             Box::new(ticket),
@@ -214,7 +219,7 @@ impl ports::Sender for Sender {
 
 #[cfg(test)]
 mod tests {
-    use domain::topic::{Kind, Topic};
+    use domain::topic::Kind;
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     use super::*;
