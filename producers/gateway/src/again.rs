@@ -219,6 +219,7 @@ fn first(execution: &Execution, history: &History) -> Result<WorkflowStart, Prob
     Ok(WorkflowStart {
         tenant: execution.tenant.clone(),
         labels: execution.labels.clone(),
+        search_attributes: execution.search_attributes.clone(),
         version: Some(version),
         input: input.clone(),
         retry_of: Some(execution.id.clone()),

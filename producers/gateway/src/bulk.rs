@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use store::{Execution, Filter, Status};
 use utoipa::ToSchema;
 
-use crate::App;
 use crate::auth::{Caller, Steer};
 use crate::body::{JsonText, parse};
 use crate::executions::{away, named};
 use crate::fault::{Fault, Problem};
 use crate::trace::Trace;
+use crate::{App, shape};
 
 /// So many executions are commanded by one request; the answer says whether there are more.
 const MOST: usize = 10_000;
@@ -42,7 +42,12 @@ pub(crate) struct Selection {
     definition: Option<String>,
     /// With these labels.
     #[serde(default)]
+    #[schema(value_type = crate::docs::shapes::Labels)]
     labels: BTreeMap<String, String>,
+    /// With these search attributes. Found by an index, where labels are looked for one by one.
+    #[serde(default)]
+    #[schema(value_type = crate::docs::shapes::Labels)]
+    search_attributes: BTreeMap<String, String>,
     /// Created at this time or later: milliseconds since the epoch.
     #[schema(minimum = 0, maximum = 253_402_300_799_999_i64)]
     from: Option<i64>,
@@ -152,9 +157,12 @@ async fn command(
     order: &Order,
     trace: &Trace,
 ) -> Result<Json<Outcome>, Problem> {
+    shape::labels("labels", selection.labels.iter())?;
+    shape::labels("search_attributes", selection.search_attributes.iter())?;
     let filter = Filter {
         kind: named(selection.kind.as_deref(), "kind", &Kind::ALL, Kind::as_str)?,
         status: named(selection.status.as_deref(), "status", &Status::ALL, Status::as_str)?,
+        attributes: selection.search_attributes.clone(),
         from: selection.from.map(Millis),
         to: selection.to.map(Millis),
     };

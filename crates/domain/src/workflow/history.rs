@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::answer::{Cost, Failure, Usage};
 use crate::event::{EventType, ExecutionEvent};
 use crate::time::Millis;
+use crate::workflow::admitted::Admitted;
 
 /// How far a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,14 +108,6 @@ pub struct History {
     pub latest: Option<Millis>,
 }
 
-/// What `execution.admitted` says.
-#[derive(Deserialize)]
-struct Admitted {
-    version: Option<i32>,
-    input: Option<Box<RawValue>>,
-    not_before: Option<i64>,
-}
-
 /// What `step.started` says.
 #[derive(Deserialize)]
 struct Started {
@@ -154,7 +147,7 @@ impl History {
                 let Some(said) = said else { return };
                 self.version = said.version;
                 self.input = said.input.map(|input| input.get().to_owned());
-                self.not_before = said.not_before.map(Millis);
+                self.not_before = said.not_before;
             }
             EventType::Queued => self.queued = Some(time),
             EventType::Started => {

@@ -66,6 +66,7 @@ async fn under_way(served: &Served) -> Told<'_> {
         definition: "trip".into(),
         request_time: Millis(500),
         labels: [("team".to_owned(), "a".to_owned())].into(),
+        search_attributes: [("customer".to_owned(), "c-7".to_owned())].into(),
         note: None,
     };
     served.world.0.store.put_accepted(accepted).await.expect("a store");
@@ -172,6 +173,7 @@ async fn retry_takes_over_what_succeeded_and_was_not_undone() {
     assert_ne!(start.id, "acme/run");
     assert_eq!((start.version, start.retry_of.as_deref()), (Some(1), Some("acme/run")));
     assert_eq!((start.input.as_str(), start.labels["team"].as_str()), (r#"{"to":"Rome"}"#, "a"));
+    assert_eq!(start.search_attributes["customer"], "c-7");
     let kept: Vec<_> =
         start.reuse.iter().map(|(step, output)| (step.as_str(), output.as_str())).collect();
     assert_eq!(kept, [("each[0].send", r#""sent""#), ("pay", r#"{"done":"pay"}"#)]);
