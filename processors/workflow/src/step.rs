@@ -146,6 +146,8 @@ fn execution(context: &Context<'_, Workflows>) -> Option<Execution> {
 /// What a fact means to an execution; `None`: nothing.
 fn happened(event: Event<Workflows>) -> Option<run::Event> {
     Some(match event {
+        // No step of it asked, but all of it: for a place.
+        Event::Answer(answer) if answer.origin.step.is_empty() => places::answered(&answer)?,
         Event::Answer(answer) => answered(*answer),
         Event::Finished { call, result, .. } => {
             let (attempt, step) = call.split_once('/')?;
@@ -168,10 +170,6 @@ fn happened(event: Event<Workflows>) -> Option<run::Event> {
 }
 
 fn answered(answer: Answer) -> run::Event {
-    // No step of it asked, but all of it: for a place.
-    if answer.origin.step.is_empty() {
-        return run::Event::Granted;
-    }
     let Answer {
         origin,
         status,

@@ -158,6 +158,25 @@ async fn why_names_what_would_move_it_on() {
 }
 
 #[tokio::test]
+async fn why_says_where_it_waits_for_a_place() {
+    let served = Served::new().await;
+    let mut told = Told { served: &served, number: 0 };
+    let why = async || served.get("/v1/executions/acme%2Frun/why").await.json()["waits"].clone();
+    told.tell(EventType::Admitted, "", json!({"version": 1, "input": {}})).await;
+    let waits = why().await;
+    assert_eq!((&waits[0]["for"], waits[0].get("place")), (&json!("place"), None));
+    let place = json!({"limit": 5, "key": "c-7", "running": 5, "ahead": 3});
+    told.tell(EventType::Queued, "", place.clone()).await;
+    let waits = why().await;
+    assert_eq!((&waits[0]["for"], &waits[0]["since"]), (&json!("place"), &json!(2_000)));
+    assert_eq!((&waits[0]["place"], waits.as_array().map(Vec::len)), (&place, Some(1)));
+    let says = waits[0]["moves_on"].as_str().expect("a sentence");
+    assert!(says.contains("5 run at once") && says.contains("3 others"), "{says}");
+    told.tell(EventType::Started, "", Value::Null).await;
+    assert_eq!(why().await, json!([]));
+}
+
+#[tokio::test]
 async fn retry_takes_over_what_succeeded_and_was_not_undone() {
     let served = Served::new().await;
     let mut told = under_way(&served).await;
