@@ -11,7 +11,7 @@ use crate::catalogue::{Catalogue, DefinitionKind, Version, Which};
 use crate::id;
 use crate::time::{Millis, to_rfc3339};
 use crate::workflow::definition::Pin;
-use crate::workflow::problem::{Problem, Severity};
+use crate::workflow::problem::Problem;
 use crate::workflow::run::program::Program;
 
 /// Checks a definition that is to be stored under `name`; the warnings are for its author.
@@ -29,7 +29,10 @@ pub fn check(
     // What its record will be called, whatever version it is by then.
     let room = id::MAX_ID_BYTES.saturating_sub(i32::MAX.to_string().len());
     let found = if longest.len() > room {
-        Some(error("", format!("the names of tenant and schedule are too long together: {name:?}")))
+        Some(Problem::error(
+            "",
+            format!("the names of tenant and schedule are too long together: {name:?}"),
+        ))
     } else {
         target(catalogue, tenant, &definition).err()
     };
@@ -71,7 +74,7 @@ fn target(catalogue: &Catalogue, tenant: &str, definition: &Definition) -> Resul
     };
     if catalogue.newest(DefinitionKind::Workflow, tenant, name).is_none() {
         let message = format!("there is no workflow {name:?}: store it first");
-        return Err(error("/workflow", message));
+        return Err(Problem::error("/workflow", message));
     }
     let found = catalogue.resolve(DefinitionKind::Workflow, tenant, name, which);
     let version = found.ok_or_else(|| {
@@ -81,15 +84,18 @@ fn target(catalogue: &Catalogue, tenant: &str, definition: &Definition) -> Resul
             // It was deleted.
             Pin::Newest => "version that stands: store it anew".to_owned(),
         };
-        error(field, format!("the workflow {name:?} has no {lacks}"))
+        Problem::error(field, format!("the workflow {name:?} has no {lacks}"))
     })?;
     let program = program(version).map_err(|problem| {
-        error(field, format!("version {} of {name:?} can't be used: {problem}", version.number))
+        Problem::error(
+            field,
+            format!("version {} of {name:?} can't be used: {problem}", version.number),
+        )
     })?;
     let input = input(&program, Value::clone(&definition.input), Some(Millis(0)));
     program.check_inputs(&input).map_err(|(place, problem)| {
         let message = format!("doesn't fit the inputs of {name:?}: {problem}");
-        error(&format!("/input{place}"), message)
+        Problem::error(format!("/input{place}"), message)
     })
 }
 
@@ -98,10 +104,6 @@ fn program(version: &Version) -> Result<Program, String> {
     let definition = serde_json::from_str(body).map_err(|error| error.to_string())?;
     Program::new(&definition)
         .map_err(|problems| problems.first().map(Problem::to_string).unwrap_or_default())
-}
-
-fn error(pointer: &str, message: String) -> Problem {
-    Problem { severity: Severity::Error, pointer: pointer.to_owned(), message }
 }
 
 #[cfg(test)]

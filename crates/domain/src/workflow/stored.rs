@@ -28,11 +28,10 @@ pub fn check(
     let compiled = compile_with(definition, &|child, pin| children.inputs(child, pin));
     let is_named = definition.pointer("/metadata/name").and_then(Value::as_str);
     let misnamed = match (name, is_named) {
-        (Some(name), Some(own)) if name != own => Some(Problem {
-            severity: Severity::Error,
-            pointer: "/metadata/name".into(),
-            message: format!("is {own:?}, and it is to be stored as {name:?}: write the same name"),
-        }),
+        (Some(name), Some(own)) if name != own => Some(Problem::error(
+            "/metadata/name",
+            format!("is {own:?}, and it is to be stored as {name:?}: write the same name"),
+        )),
         _ => None,
     };
     match (misnamed, compiled) {

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use domain::catalogue::{Catalogue, Version, alias};
-use domain::workflow::problem::{Problem as Found, Severity};
+use domain::workflow::problem::Problem as Found;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -195,8 +195,8 @@ pub(crate) async fn put(
     if WORKFLOWS.version(&catalogue, tenant, &place.workflow, version).is_err() {
         let message =
             format!("{:?} has no version {version}: name one that it has", place.workflow);
-        let found = Found { severity: Severity::Error, pointer: "/version".into(), message };
-        return Err(Problem(Fault::Refused { problems: vec![found] }));
+        let problems = vec![Found::error("/version", message)];
+        return Err(Problem(Fault::Refused { problems }));
     }
     let stands = catalogue.history(WORKFLOWS.kind, tenant, &place.full).last();
     let expects = expected(&headers, stands)?;

@@ -22,7 +22,9 @@ use axum::http::header::ETAG;
 use axum::response::{IntoResponse as _, Response};
 use domain::catalogue::{Catalogue, DefinitionKind, Version};
 use domain::workflow::definition::{MAX_NAME_BYTES, is_name};
+use domain::workflow::problem::Problem as Found;
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -218,6 +220,14 @@ pub(crate) fn workflow_name(name: &str, place: &str) -> Result<(), Fault> {
     }
     let problem = format!("must have 1 to {MAX_NAME_BYTES} letters, digits, `-`, `_` and `.`");
     Err(Fault::invalid(place, problem))
+}
+
+/// What a stored body says. One that was written into the topic by somebody else may be no JSON.
+pub(crate) fn said(body: &str) -> Result<Value, Fault> {
+    serde_json::from_str(body).map_err(|error| {
+        let message = format!("the stored definition is no JSON: {error}");
+        Fault::Refused { problems: vec![Found::error("", message)] }
+    })
 }
 
 fn etag(version: i32) -> String {
