@@ -170,11 +170,7 @@ fn read(name: &str, text: &str, tenant: &str, key: Option<String>) -> Result<Int
 
 /// Looks whether the workflow is there and its inputs fit, so that a mistake is answered at once.
 pub(crate) fn fits(app: &App, start: &WorkflowStart) -> Result<(), Fault> {
-    let which = match (start.version, &start.alias) {
-        (Some(version), _) => Which::Version(version),
-        (None, Some(alias)) => Which::Alias(alias),
-        (None, None) => Which::Standing,
-    };
+    let which = start.which();
     let catalogue = app.definitions.snapshot();
     let kind = DefinitionKind::Workflow;
     let found = catalogue.resolve(kind, &start.tenant, &start.workflow, which);

@@ -7,10 +7,9 @@ use serde_json::Value;
 
 use super::definition::Definition;
 use super::{SCHEDULED_FOR, life};
-use crate::catalogue::{Catalogue, DefinitionKind, Version, Which};
+use crate::catalogue::{Catalogue, DefinitionKind, Which};
 use crate::id;
 use crate::time::{Millis, to_rfc3339};
-use crate::workflow::definition::Pin;
 use crate::workflow::problem::Problem;
 use crate::workflow::run::program::Program;
 
@@ -55,22 +54,13 @@ pub fn input(program: &Program, mut input: Value, scheduled_for: Option<Millis>)
     input
 }
 
-/// Which version a start of the schedule names, by number or alias.
-#[must_use]
-pub fn pinned(pin: &Pin) -> (Option<i32>, Option<&str>) {
-    match pin {
-        Pin::Newest => (None, None),
-        Pin::Version(number) => (Some(*number), None),
-        Pin::Alias(alias) => (None, Some(alias)),
-    }
-}
-
 fn target(catalogue: &Catalogue, tenant: &str, definition: &Definition) -> Result<(), Problem> {
     let name = &definition.workflow;
-    let (which, field) = match &definition.pin {
-        Pin::Newest => (Which::Standing, "/workflow"),
-        Pin::Version(number) => (Which::Version(*number), "/version"),
-        Pin::Alias(alias) => (Which::Alias(alias), "/alias"),
+    let which = definition.pin.which();
+    let field = match which {
+        Which::Standing => "/workflow",
+        Which::Version(_) => "/version",
+        Which::Alias(_) => "/alias",
     };
     if catalogue.newest(DefinitionKind::Workflow, tenant, name).is_none() {
         let message = format!("there is no workflow {name:?}: store it first");
@@ -78,15 +68,16 @@ fn target(catalogue: &Catalogue, tenant: &str, definition: &Definition) -> Resul
     }
     let found = catalogue.resolve(DefinitionKind::Workflow, tenant, name, which);
     let version = found.ok_or_else(|| {
-        let lacks = match &definition.pin {
-            Pin::Version(number) => format!("version {number}: name one that it has"),
-            Pin::Alias(alias) => format!("alias {alias:?}: make it first, or leave it out"),
+        let lacks = match which {
+            Which::Version(number) => format!("version {number}: name one that it has"),
+            Which::Alias(alias) => format!("alias {alias:?}: make it first, or leave it out"),
             // It was deleted.
-            Pin::Newest => "version that stands: store it anew".to_owned(),
+            Which::Standing => "version that stands: store it anew".to_owned(),
         };
         Problem::error(field, format!("the workflow {name:?} has no {lacks}"))
     })?;
-    let program = program(version).map_err(|problem| {
+    let body = version.body.as_deref().unwrap_or_default();
+    let program = Program::read(body).map_err(|problem| {
         Problem::error(
             field,
             format!("version {} of {name:?} can't be used: {problem}", version.number),
@@ -97,13 +88,6 @@ fn target(catalogue: &Catalogue, tenant: &str, definition: &Definition) -> Resul
         let message = format!("doesn't fit the inputs of {name:?}: {problem}");
         Problem::error(format!("/input{place}"), message)
     })
-}
-
-fn program(version: &Version) -> Result<Program, String> {
-    let body = version.body.as_deref().unwrap_or_default();
-    let definition = serde_json::from_str(body).map_err(|error| error.to_string())?;
-    Program::new(&definition)
-        .map_err(|problems| problems.first().map(Problem::to_string).unwrap_or_default())
 }
 
 #[cfg(test)]

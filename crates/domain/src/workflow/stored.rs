@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::compile::{Compiled, compile_with};
 use super::definition::{Kind, Pin};
 use super::problem::{Problem, Severity};
-use crate::catalogue::{Catalogue, DefinitionKind, STABLE, Version, Which};
+use crate::catalogue::{Catalogue, DefinitionKind, STABLE, Version};
 
 /// Checks a definition that is to be stored under `name`, or without a name under its own.
 ///
@@ -43,15 +43,6 @@ pub fn check(
         (Some(first), Ok(Compiled { warnings: problems, .. }) | Err(problems)) => {
             Err(std::iter::once(first).chain(problems).collect())
         }
-    }
-}
-
-/// The version that a pin means where the workflow is started now.
-fn which(pin: &Pin) -> Which<'_> {
-    match pin {
-        Pin::Newest => Which::Standing,
-        Pin::Version(number) => Which::Version(*number),
-        Pin::Alias(alias) => Which::Alias(alias),
     }
 }
 
@@ -90,7 +81,7 @@ impl Children<'_> {
     }
 
     fn find(&self, child: &str, pin: &Pin) -> Option<&Version> {
-        self.catalogue.resolve(DefinitionKind::Workflow, self.tenant, child, which(pin))
+        self.catalogue.resolve(DefinitionKind::Workflow, self.tenant, child, pin.which())
     }
 
     /// Whether the definition itself would run: it is to be the newest of its name.
