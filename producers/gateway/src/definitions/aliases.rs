@@ -22,7 +22,7 @@ use crate::docs::shapes::ProblemDetails;
 use crate::fault::{Fault, Problem};
 use crate::trace::Trace;
 
-use super::change::{Change, deleted, expected, propose};
+use super::change::Asker;
 use super::{WORKFLOWS, etag, workflow_name};
 
 /// A name for a version of a workflow.
@@ -199,12 +199,9 @@ pub(crate) async fn put(
         return Err(Problem(Fault::Refused { problems }));
     }
     let stands = catalogue.history(WORKFLOWS.kind, tenant, &place.full).last();
-    let expects = expected(&headers, stands)?;
-    let body = Some(alias::body(version));
-    let change = Change { kind: WORKFLOWS.kind, name: &place.full, expects, body };
-    let revision = propose(&app, &caller.principal, &trace, change).await?;
-    let fresh = stands.is_none_or(|version| version.body.is_none());
-    let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
+    let asker = Asker { app: &app, principal: &caller.principal, trace: &trace, headers: &headers };
+    let body = alias::body(version);
+    let (status, revision) = asker.put(WORKFLOWS.kind, &place.full, stands, body).await?;
     let catalogue = app.definitions.snapshot();
     let made = catalogue.version(WORKFLOWS.kind, tenant, &place.full, revision);
     Ok(place.shown(made.ok_or_else(|| place.missing())?)?.answer(status))
@@ -238,8 +235,6 @@ pub(crate) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let place = Place::of(path)?;
     place.find(&app.definitions.snapshot(), caller.tenant())?;
-    let expects = deleted(&headers)?;
-    let change = Change { kind: WORKFLOWS.kind, name: &place.full, expects, body: None };
-    propose(&app, &caller.principal, &trace, change).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let asker = Asker { app: &app, principal: &caller.principal, trace: &trace, headers: &headers };
+    Ok(asker.delete(WORKFLOWS.kind, &place.full).await?)
 }
