@@ -24,8 +24,9 @@ use crate::body::{Text, check_depth, parse};
 use crate::definitions::{SCHEDULES, said};
 use crate::fault::{Fault, Problem};
 use crate::publish::{new_id, now};
+use crate::requests::taken;
 use crate::trace::Trace;
-use crate::view::{Accepted, Links};
+use crate::view::Accepted;
 
 /// How many times are told to whoever doesn't say.
 const TIMES: usize = 5;
@@ -282,7 +283,5 @@ async fn command(
 }
 
 fn accepted(id: String) -> Response {
-    let links = Links::of(&id);
-    let status = "accepted".to_owned();
-    (StatusCode::ACCEPTED, Json(Accepted { id, status, links })).into_response()
+    (StatusCode::ACCEPTED, Json(taken(id))).into_response()
 }
