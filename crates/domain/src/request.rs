@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::Which;
 use crate::claim::ClaimCheck;
 use crate::time::Millis;
 
@@ -171,6 +172,16 @@ pub struct WorkflowStart {
 }
 
 impl WorkflowStart {
+    /// The version that it means.
+    #[must_use]
+    pub fn which(&self) -> Which<'_> {
+        match (self.version, &self.alias) {
+            (Some(version), _) => Which::Version(version),
+            (None, Some(alias)) => Which::Alias(alias),
+            (None, None) => Which::Standing,
+        }
+    }
+
     /// A start with defaults for all that an upstream may leave out.
     #[must_use]
     pub fn new(id: impl Into<String>, workflow: impl Into<String>) -> Self {

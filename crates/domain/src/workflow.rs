@@ -54,6 +54,7 @@
 //! undefined fails, unless `default` or `is defined` says what then. In the body of a `map` its `as` and
 //! `index`; in that of a `loop` `iteration` and `last`. Variables see only inputs.
 
+pub mod admitted;
 pub mod compile;
 pub mod definition;
 pub mod diff;

@@ -27,6 +27,8 @@ pub struct AcceptedExecution {
     pub request_time: Millis,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
+    /// What it can be found by.
+    pub search_attributes: BTreeMap<String, String>,
     /// JSON of whoever accepted it, for itself: the store never looks into it.
     pub note: Option<String>,
 }
@@ -140,6 +142,8 @@ pub struct Execution {
     pub parent_id: Option<String>,
     /// Free labels of the request, where it came through the gateway.
     pub labels: BTreeMap<String, String>,
+    /// What it can be found by, as soon as its request or its admission has said it.
+    pub search_attributes: BTreeMap<String, String>,
     /// See [`AcceptedExecution::note`].
     #[serde(skip)]
     pub note: Option<String>,
@@ -191,10 +195,23 @@ pub struct Filter {
     pub kind: Option<Kind>,
     /// With this status only.
     pub status: Option<Status>,
+    /// With all of these search attributes. Such a list goes by the time at which an execution's attributes were
+    /// first named, which is that of its request or its admission; so do `from` and `to` then.
+    pub attributes: BTreeMap<String, String>,
     /// Created at this time or later.
     pub from: Option<Millis>,
     /// Created before this time.
     pub to: Option<Millis>,
+}
+
+impl Filter {
+    /// Whether a list has this one, by all but its time.
+    pub(crate) fn wants(&self, execution: &Execution) -> bool {
+        let mut attributes = self.attributes.iter();
+        self.kind.is_none_or(|kind| kind == execution.kind)
+            && self.status.is_none_or(|status| status == execution.status)
+            && attributes.all(|(name, value)| execution.search_attributes.get(name) == Some(value))
+    }
 }
 
 /// A part of a list.

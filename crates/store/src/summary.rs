@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use domain::answer::{Cost, Failure, Usage};
 use domain::claim::ClaimCheck;
-use domain::event::{ExecutionEvent, Position};
+use domain::event::{EventType, ExecutionEvent, Position};
 use domain::log_row::ExecutionLogRecord;
 use domain::time::Millis;
 use domain::topic::Kind;
+use domain::workflow::admitted;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{AcceptedExecution, Execution, Status};
@@ -27,6 +28,9 @@ pub(crate) struct Summary {
     pub(crate) accepted: Option<Accepted>,
     /// The definition as the earliest row that names one says.
     pub(crate) logged: Option<Logged>,
+    /// What it can be found by, as the earliest that names something says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) attributed: Option<Attributed>,
     /// The event with the highest position.
     pub(crate) latest: Option<Latest>,
     /// Of an execution with steps: of the events about the whole the one with the highest position.
@@ -49,6 +53,13 @@ pub(crate) struct Accepted {
 pub(crate) struct Logged {
     pub(crate) event_time: Millis,
     definition: String,
+}
+
+/// What an execution can be found by. Its time is that of its places in the lists by attribute.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Attributed {
+    pub(crate) time: Millis,
+    pub(crate) attributes: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +97,18 @@ impl Ended {
     }
 }
 
+/// The columns of a row that are kept apart, some of which may be missing or have expired.
+#[derive(Debug, Default)]
+pub(crate) struct Columns {
+    pub(crate) created: Option<Millis>,
+    pub(crate) accepted: Option<Accepted>,
+    pub(crate) logged: Option<Logged>,
+    pub(crate) attributed: Option<Attributed>,
+    pub(crate) latest: Option<Latest>,
+    pub(crate) standing: Option<Standing>,
+    pub(crate) ended: Option<Ended>,
+}
+
 impl Summary {
     /// An execution of which only is known that something happened at `time`.
     pub(crate) fn new(kind: Kind, time: Millis) -> Self {
@@ -95,39 +118,35 @@ impl Summary {
             touched: time,
             accepted: None,
             logged: None,
+            attributed: None,
             latest: None,
             standing: None,
             ended: None,
         }
     }
 
-    /// Puts one together from columns that are kept apart, some of which may have expired. `None`: none of
-    /// them is left.
-    pub(crate) fn of_parts(
-        kind: Kind,
-        created: Option<Millis>,
-        accepted: Option<Accepted>,
-        logged: Option<Logged>,
-        latest: Option<Latest>,
-        standing: Option<Standing>,
-        ended: Option<Ended>,
-    ) -> Option<Self> {
+    /// Puts one together from its columns. `None`: none of them is left.
+    pub(crate) fn of_columns(kind: Kind, columns: Columns) -> Option<Self> {
+        let Columns { created, accepted, logged, attributed, latest, standing, ended } = columns;
         let times = [
             created,
             accepted.as_ref().map(|accepted| accepted.request_time),
             logged.as_ref().map(|logged| logged.event_time),
+            attributed.as_ref().map(|attributed| attributed.time),
             latest.as_ref().map(|latest| latest.time),
             ended.as_ref().map(|ended| ended.time),
         ];
         let created = times.into_iter().flatten().min()?;
         let touched = times.into_iter().flatten().max()?;
-        Some(Self { kind, created, touched, accepted, logged, latest, standing, ended })
+        Some(Self { kind, created, touched, accepted, logged, attributed, latest, standing, ended })
     }
 
     /// Takes in a request.
     pub(crate) fn accept(&mut self, accepted: AcceptedExecution) {
-        let AcceptedExecution { definition, request_time, labels, note, .. } = accepted;
+        let AcceptedExecution { definition, request_time, labels, search_attributes, note, .. } =
+            accepted;
         self.seen_at(request_time);
+        self.attribute(request_time, search_attributes);
         let accepted = Accepted { request_time, definition, labels, note };
         if self.accepted.as_ref().is_none_or(|stands| accepted < *stands) {
             self.accepted = Some(accepted);
@@ -137,6 +156,11 @@ impl Summary {
     /// Takes in an event.
     pub(crate) fn hear(&mut self, event: &ExecutionEvent) {
         self.seen_at(event.time);
+        if let (EventType::Admitted, Kind::Workflow, Some(data)) =
+            (event.event_type, event.kind, &event.data)
+        {
+            self.attribute(event.time, admitted::search_attributes(data));
+        }
         let position = event.position();
         let status = Status::after(event.event_type);
         if self.latest.as_ref().is_none_or(|stands| position > stands.position) {
@@ -176,7 +200,8 @@ impl Summary {
 
     /// What a caller sees.
     pub(crate) fn into_execution(self, tenant: &str, id: &str) -> Execution {
-        let Self { kind, created, accepted, logged, latest, standing, ended, .. } = self;
+        let Self { kind, created, accepted, logged, attributed, latest, standing, ended, .. } =
+            self;
         let generation = latest.as_ref().map(|latest| latest.position.generation);
         // An ending of an older generation was replaced together with what led to it.
         let ended = ended.filter(|ended| Some(ended.position.generation) == generation);
@@ -203,6 +228,7 @@ impl Summary {
             definition: definition.or(logged.map(|logged| logged.definition)),
             parent_id,
             labels,
+            search_attributes: attributed.map(|it| it.attributes).unwrap_or_default(),
             note,
             created,
             updated,
@@ -221,6 +247,15 @@ impl Summary {
             execution.cost = ended.cost;
         }
         execution
+    }
+
+    /// Takes in what it can be found by.
+    fn attribute(&mut self, time: Millis, attributes: BTreeMap<String, String>) {
+        let attributed = Attributed { time, attributes };
+        let wins = |stands: &Attributed| attributed < *stands;
+        if !attributed.attributes.is_empty() && self.attributed.as_ref().is_none_or(wins) {
+            self.attributed = Some(attributed);
+        }
     }
 
     fn seen_at(&mut self, time: Millis) {

@@ -6,7 +6,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use domain::answer::{ErrorClass, Failure};
 use domain::catalogue::{Catalogue, DefinitionKind, Which};
 use domain::request::WorkflowStart;
-use domain::workflow::problem::Problem;
 use domain::workflow::run::program::Program;
 use service::catalogue::Definitions;
 
@@ -67,11 +66,7 @@ impl Programs {
     /// # Errors
     /// [`Unfit`]: there is none, or it can't be used.
     pub fn resolve(&self, start: &WorkflowStart) -> Result<(i32, Arc<Program>), Unfit> {
-        let which = match (start.version, &start.alias) {
-            (Some(version), _) => Which::Version(version),
-            (None, Some(alias)) => Which::Alias(alias),
-            (None, None) => Which::Standing,
-        };
+        let which = start.which();
         let (tenant, name) = (&start.tenant, &start.workflow);
         let catalogue = self.definitions.snapshot();
         let found = catalogue.resolve(DefinitionKind::Workflow, tenant, name, which);
@@ -111,18 +106,9 @@ impl Programs {
         if let Some(known) = self.known(&key) {
             return known;
         }
-        let fresh = compile(body).map(Arc::new);
+        let fresh = Program::read(body).map(Arc::new);
         // Two that compile the same version at once get the same; the first one stays.
         let mut compiled = self.compiled.write().unwrap_or_else(PoisonError::into_inner);
         compiled.entry(key).or_insert(fresh).clone()
     }
-}
-
-fn compile(body: &str) -> Result<Program, String> {
-    let definition = serde_json::from_str(body).map_err(|error| {
-        format!("it isn't JSON: line {} column {}", error.line(), error.column())
-    })?;
-    Program::new(&definition).map_err(|problems| {
-        problems.first().map(Problem::to_string).unwrap_or_else(|| "it doesn't compile".into())
-    })
 }

@@ -12,7 +12,7 @@ use domain::fact::Order;
 use domain::request::{Origin, OriginKind, WorkflowStart};
 use domain::schedule::definition::Definition;
 use domain::schedule::kept::Kept;
-use domain::schedule::{Effect, Event as Happened, Fate, Running, Schedule, Step, stored};
+use domain::schedule::{Effect, Event as Happened, Fate, Running, Schedule, Step};
 use domain::time::{Millis, parse_rfc3339, to_rfc3339};
 use domain::topic::Kind;
 use domain::workflow::run::document::Document;
@@ -298,7 +298,7 @@ fn start(
     context: &mut Context<'_, Workflows>,
 ) -> Result<(), StepError> {
     let Definition { workflow, pin, input, labels, search_attributes, .. } = &schedule.definition;
-    let (version, alias) = stored::pinned(pin);
+    let (version, alias) = pin.named();
     let mut labels = labels.clone();
     labels.insert(LABEL.to_owned(), kept.name.clone());
     let start = WorkflowStart {

@@ -7,13 +7,12 @@ use domain::answer::{Answer, ErrorClass, Failure, Terminal};
 use domain::event::EventType;
 use domain::request::{JSON, WorkflowStart};
 use domain::schedule::{life, stored};
-use domain::time::Millis;
 use domain::topic::Kind;
-use domain::workflow::limit;
 use domain::workflow::run::document::Document;
 use domain::workflow::run::entry::{Entry, Execution, name};
 use domain::workflow::run::program::Program;
 use domain::workflow::run::{self, Admission, Announcement, Damaged, Effect, Ending, Request};
+use domain::workflow::{admitted, limit};
 use runtime::context::{Context, EventBody};
 use runtime::processor::{Event, StepError};
 use serde_json::{Value, json};
@@ -92,7 +91,8 @@ fn admit(
     let timeout = timeout.map(|ms| begins.plus(ms));
     let deadline = [execution.deadline, timeout].into_iter().flatten().min();
     let execution = Execution { deadline, ..execution };
-    let begins_with = Some(admitted(&inputs, execution.version, not_before));
+    let Execution { version, search_attributes, .. } = &execution;
+    let begins_with = Some(admitted::data(*version, not_before, inputs.text(), search_attributes));
     let reuse = start.reuse.into_iter();
     let reuse = reuse.map(|(step, output)| (step, Document::trusted(output))).collect();
     let admission = Admission { execution: execution.clone(), inputs, not_before, reuse };
@@ -143,16 +143,11 @@ fn execution(context: &Context<'_, Workflows>) -> Option<Execution> {
     }
 }
 
-/// What those who follow are told of an admission.
-fn admitted(inputs: &Document, version: i32, not_before: Option<Millis>) -> String {
-    // The inputs are JSON already.
-    let (inputs, not_before) = (inputs.text(), Value::from(not_before.map(|time| time.0)));
-    format!(r#"{{"version":{version},"not_before":{not_before},"input":{inputs}}}"#)
-}
-
 /// What a fact means to an execution; `None`: nothing.
 fn happened(event: Event<Workflows>) -> Option<run::Event> {
     Some(match event {
+        // No step of it asked, but all of it: for a place.
+        Event::Answer(answer) if answer.origin.step.is_empty() => places::answered(&answer)?,
         Event::Answer(answer) => answered(*answer),
         Event::Finished { call, result, .. } => {
             let (attempt, step) = call.split_once('/')?;
@@ -175,10 +170,6 @@ fn happened(event: Event<Workflows>) -> Option<run::Event> {
 }
 
 fn answered(answer: Answer) -> run::Event {
-    // No step of it asked, but all of it: for a place.
-    if answer.origin.step.is_empty() {
-        return run::Event::Granted;
-    }
     let Answer {
         origin,
         status,

@@ -477,7 +477,13 @@ fn executions_beyond_the_limit_wait_for_a_place_and_go_by_priority() {
         asked.filter_map(|request| Some(request.origin?.id)).collect()
     };
     assert_eq!(begun(&world), ["a", "d"], "another key has places of its own");
+    assert_eq!(told_of(&world, "a")[..2], ["execution.admitted", "execution.started"]);
     assert_eq!(told_of(&world, "b"), ["execution.admitted", "execution.queued"]);
+    for (id, ahead) in [("b", 0), ("c", 0), ("e", 2)] {
+        let queued = world.harness.events(id).remove(1).data.expect("where it stands");
+        let queued: Value = serde_json::from_str(&queued).expect("JSON");
+        assert_eq!(queued, json!({"limit": 1, "key": "x", "running": 1, "ahead": ahead}), "{id}");
+    }
     world.harness.command("b", Order::Cancel { reason: None });
     assert_eq!(told_of(&world, "b").last(), Some(&"execution.cancelled"));
     world.harness.pass(2_000);
@@ -501,6 +507,28 @@ fn executions_beyond_the_limit_wait_for_a_place_and_go_by_priority() {
     let left: Vec<_> =
         world.harness.state().keys().map(|key| String::from_utf8_lossy(key)).collect();
     assert!(!left.iter().any(|key| key.contains("@limit")), "{left:?}");
+}
+
+#[test]
+fn who_is_paused_before_it_hears_where_it_waits_stays_paused() {
+    let mut workflow = definition("one", json!([model("only", "x")]), json!([]), "done");
+    workflow["spec"]["concurrency"] = json!({"limit": 1});
+    let mut world = World::knowing(workflow);
+    for id in ["a", "b"] {
+        world.harness.publish(&WorkflowStart { id: id.into(), ..start("one") });
+    }
+    let queued = world.harness.events("b").remove(1);
+    assert_eq!(queued.event_type.as_str(), "execution.queued");
+    world.harness.command("b", Order::Pause);
+    // As if it had come later.
+    let origin =
+        Origin { kind: OriginKind::Workflow, id: "b".into(), step: String::new(), attempt: 2 };
+    let place = json!({"limit": 1, "running": 1, "ahead": 0});
+    world.harness.append("b", &answer_to("late", origin, Ok(place)));
+    assert_eq!(
+        told_of(&world, "b")[2..],
+        ["execution.paused", "execution.queued", "execution.paused"]
+    );
 }
 
 #[test]

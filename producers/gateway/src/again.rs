@@ -13,7 +13,7 @@ use domain::catalogue::DefinitionKind;
 use domain::request::WorkflowStart;
 use domain::topic::Kind;
 use domain::workflow::history::{History, Step, StepState};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use store::{Execution, Status};
@@ -47,18 +47,25 @@ pub(crate) struct Changes {
     version: Option<Wanted>,
 }
 
+impl Changes {
+    /// Only of the version.
+    pub(crate) fn of_version(version: Option<Wanted>) -> Self {
+        Self { input: None, version }
+    }
+}
+
 /// A version, or the one that stands.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Wanted {
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(untagged, expecting = "`version` must be a number from 1, or `standing`")]
+pub(crate) enum Wanted {
     Version(i32),
     Named(Named),
 }
 
 /// A version by what it is.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Named {
+pub(crate) enum Named {
     Standing,
 }
 
@@ -101,7 +108,14 @@ pub(crate) async fn retry(
     let Query(query) = query.map_err(|error| Fault::invalid("query", error.body_text()))?;
     let wait = query.duration(&app)?;
     let id = id(verbs::without(path, verbs::RETRY)?)?;
-    let (execution, history) = ended(&app, caller.tenant(), &id).await?;
+    let start = retried(&app, caller.tenant(), &id).await?;
+    let intent = named(start, idempotency_key(&headers)?, &format!("retry/{id}"), &Value::Null);
+    requests::answer(&app, intent, wait, &trace).await
+}
+
+/// The start that goes on from where an execution failed, under an id of its own.
+pub(crate) async fn retried(app: &App, tenant: &str, id: &str) -> Result<WorkflowStart, Problem> {
+    let (execution, history) = ended(app, tenant, id).await?;
     if execution.status == Status::Succeeded {
         return Err(Problem(Fault::Conflict {
             code: "nothing_failed",
@@ -110,7 +124,7 @@ pub(crate) async fn retry(
         }));
     }
     let start = first(&execution, &history)?;
-    let reuse = reused(&app, &start, &history)?;
+    let reuse = reused(app, &start, &history)?;
     let bytes: usize = reuse.values().map(String::len).sum();
     if bytes > MAX_REUSED_BYTES {
         return Err(Problem(Fault::Conflict {
@@ -122,9 +136,7 @@ pub(crate) async fn retry(
             version: None,
         }));
     }
-    let start = WorkflowStart { reuse, ..start };
-    let intent = named(start, idempotency_key(&headers)?, &format!("retry/{id}"), &Value::Null);
-    requests::answer(&app, intent, wait, &trace).await
+    Ok(WorkflowStart { reuse, ..start })
 }
 
 /// Runs a workflow again from its beginning: with the same inputs and version, unless the body says otherwise.
@@ -168,7 +180,19 @@ pub(crate) async fn restart(
         true => (Changes::default(), Value::Null),
         false => (parse(&body)?, parse(&body)?),
     };
-    let (execution, history) = ended(&app, caller.tenant(), &id).await?;
+    let start = restarted(&app, caller.tenant(), &id, changes).await?;
+    let intent = named(start, idempotency_key(&headers)?, &format!("restart/{id}"), &said);
+    requests::answer(&app, intent, wait, &trace).await
+}
+
+/// The start that runs an execution again from its beginning, under an id of its own.
+pub(crate) async fn restarted(
+    app: &App,
+    tenant: &str,
+    id: &str,
+    changes: Changes,
+) -> Result<WorkflowStart, Problem> {
+    let (execution, history) = ended(app, tenant, id).await?;
     let mut start = first(&execution, &history)?;
     if let Some(input) = changes.input {
         start.input = input.get().to_owned();
@@ -178,9 +202,8 @@ pub(crate) async fn restart(
         Some(Wanted::Version(version)) => start.version = Some(version),
         Some(Wanted::Named(Named::Standing)) => start.version = None,
     }
-    running::fits(&app, &start)?;
-    let intent = named(start, idempotency_key(&headers)?, &format!("restart/{id}"), &said);
-    requests::answer(&app, intent, wait, &trace).await
+    running::fits(app, &start)?;
+    Ok(start)
 }
 
 /// An execution of a workflow that has ended, and what its events tell.
@@ -219,6 +242,7 @@ fn first(execution: &Execution, history: &History) -> Result<WorkflowStart, Prob
     Ok(WorkflowStart {
         tenant: execution.tenant.clone(),
         labels: execution.labels.clone(),
+        search_attributes: execution.search_attributes.clone(),
         version: Some(version),
         input: input.clone(),
         retry_of: Some(execution.id.clone()),
@@ -276,7 +300,12 @@ fn compensations(scope: &Value, found: &mut BTreeMap<String, String>) {
 }
 
 /// A start under the client's own name for it, where there is one.
-fn named(mut start: WorkflowStart, key: Option<String>, route: &str, said: &Value) -> Intent {
+pub(crate) fn named(
+    mut start: WorkflowStart,
+    key: Option<String>,
+    route: &str,
+    said: &Value,
+) -> Intent {
     let (mut novelty, mut note) = (Novelty::New, Note::default());
     if let Some(key) = key {
         start.id = ids::of_key(&start.tenant, &key);

@@ -1,4 +1,5 @@
 //! `POST /v1/executions:cancel`, `:pause` and `:resume`: the same for all executions that a filter finds.
+//! `bulk_again` has `:retry` and `:restart`.
 #![allow(unused_qualifications, reason = "the macro of the document writes them")]
 
 use std::collections::BTreeMap;
@@ -9,15 +10,16 @@ use domain::fact::Order;
 use domain::time::Millis;
 use domain::topic::Kind;
 use serde::{Deserialize, Serialize};
-use store::{Execution, Filter, Status};
+use store::{Cursor, Execution, Filter, Status};
 use utoipa::ToSchema;
 
-use crate::App;
+use crate::again::Wanted;
 use crate::auth::{Caller, Steer};
 use crate::body::{JsonText, parse};
-use crate::executions::{away, named};
+use crate::executions::{away, cursor, named};
 use crate::fault::{Fault, Problem};
 use crate::trace::Trace;
+use crate::{App, shape};
 
 /// So many executions are commanded by one request; the answer says whether there are more.
 const MOST: usize = 10_000;
@@ -31,10 +33,10 @@ pub(crate) struct Selection {
     /// Only says what would be done; that is so unless it is `false`.
     #[serde(default = "yes")]
     #[schema(default = true)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Of this kind.
     #[schema(value_type = Option<crate::docs::shapes::KindName>)]
-    kind: Option<String>,
+    pub(crate) kind: Option<String>,
     /// With this status.
     #[schema(value_type = Option<crate::docs::shapes::StatusName>)]
     status: Option<String>,
@@ -42,7 +44,12 @@ pub(crate) struct Selection {
     definition: Option<String>,
     /// With these labels.
     #[serde(default)]
+    #[schema(value_type = crate::docs::shapes::Labels)]
     labels: BTreeMap<String, String>,
+    /// With these search attributes. Found by an index, where labels are looked for one by one.
+    #[serde(default)]
+    #[schema(value_type = crate::docs::shapes::Labels)]
+    search_attributes: BTreeMap<String, String>,
     /// Created at this time or later: milliseconds since the epoch.
     #[schema(minimum = 0, maximum = 253_402_300_799_999_i64)]
     from: Option<i64>,
@@ -52,6 +59,12 @@ pub(crate) struct Selection {
     /// For people, where it cancels.
     #[schema(max_length = 1024)]
     reason: Option<String>,
+    /// Where it restarts: the version to run, the old one unless it is given; `standing` is the one that stands
+    /// now.
+    #[schema(value_type = Option<crate::docs::shapes::WantedVersion>)]
+    pub(crate) version: Option<Wanted>,
+    /// Where to go on: `next` of the answer before.
+    cursor: Option<String>,
 }
 
 fn yes() -> bool {
@@ -68,8 +81,10 @@ pub(crate) struct Outcome {
     commanded: usize,
     /// The first hundred of them.
     ids: Vec<String>,
-    /// Whether there are more than one request takes: ask again.
+    /// Whether there may be more than one request takes: ask again.
     more: bool,
+    /// What to pass as `cursor` to go on behind these; null: that was all.
+    next: Option<String>,
 }
 
 /// Cancels all executions that a filter finds and that haven't ended.
@@ -152,24 +167,20 @@ async fn command(
     order: &Order,
     trace: &Trace,
 ) -> Result<Json<Outcome>, Problem> {
-    let filter = Filter {
-        kind: named(selection.kind.as_deref(), "kind", &Kind::ALL, Kind::as_str)?,
-        status: named(selection.status.as_deref(), "status", &Status::ALL, Status::as_str)?,
-        from: selection.from.map(Millis),
-        to: selection.to.map(Millis),
-    };
-    let (found, more) = find(app, tenant, &filter, &selection).await?;
+    let goes_on = |execution: &Execution| !execution.status.is_terminal();
+    let Found { executions, next } = selection.find(app, tenant, MOST, goes_on).await?;
     let mut outcome = Outcome {
         dry_run: selection.dry_run,
-        matched: found.len(),
+        matched: executions.len(),
         commanded: 0,
-        ids: found.iter().take(SHOWN).map(|execution| execution.id.clone()).collect(),
-        more,
+        ids: executions.iter().take(SHOWN).map(|execution| execution.id.clone()).collect(),
+        more: next.is_some(),
+        next: next.map(|next| next.to_string()),
     };
     if selection.dry_run {
         return Ok(Json(outcome));
     }
-    for Execution { id, kind, .. } in found {
+    for Execution { id, kind, .. } in executions {
         app.publish_command(kind, &id, tenant, order.clone(), Some(trace))
             .await
             .map_err(|error| error.into_fault(Some(&id)))?;
@@ -178,36 +189,60 @@ async fn command(
     Ok(Json(outcome))
 }
 
-/// The executions that haven't ended, and whether there are more.
-async fn find(
-    app: &App,
-    tenant: &str,
-    filter: &Filter,
-    selection: &Selection,
-) -> Result<(Vec<Execution>, bool), Fault> {
-    let fits = |execution: &Execution| {
-        let definition = selection.definition.as_ref();
-        let mut labels = selection.labels.iter();
-        !execution.status.is_terminal()
-            && definition.is_none_or(|it| execution.definition.as_ref() == Some(it))
-            && labels.all(|(name, value)| execution.labels.get(name) == Some(value))
-    };
-    let (mut found, mut cursor) = (Vec::new(), None);
-    loop {
-        let page = app
-            .store
-            .list(tenant, filter, cursor.as_ref(), store::MAX_ROWS)
-            .await
-            .map_err(|error| away(&error))?;
-        for execution in page.executions.into_iter().filter(|it| fits(it)) {
-            if found.len() == MOST {
-                return Ok((found, true));
+/// What a filter finds.
+pub(crate) struct Found {
+    /// At most as many as were asked for.
+    pub(crate) executions: Vec<Execution>,
+    /// Where to go on; `None`: that was all.
+    pub(crate) next: Option<Cursor>,
+}
+
+impl Selection {
+    /// Checks what a client selects.
+    fn filter(&self) -> Result<(Filter, Option<Cursor>), Fault> {
+        shape::labels("labels", self.labels.iter())?;
+        shape::labels("search_attributes", self.search_attributes.iter())?;
+        let text = self.cursor.as_deref().filter(|text| !text.is_empty());
+        let cursor = text.map(cursor).transpose()?;
+        let filter = Filter {
+            kind: named(self.kind.as_deref(), "kind", &Kind::ALL, Kind::as_str)?,
+            status: named(self.status.as_deref(), "status", &Status::ALL, Status::as_str)?,
+            attributes: self.search_attributes.clone(),
+            from: self.from.map(Millis),
+            to: self.to.map(Millis),
+        };
+        Ok((filter, cursor))
+    }
+
+    /// The executions that fit and are `wanted`, at most `most`.
+    pub(crate) async fn find(
+        &self,
+        app: &App,
+        tenant: &str,
+        most: usize,
+        wanted: impl Fn(&Execution) -> bool,
+    ) -> Result<Found, Fault> {
+        let (filter, mut cursor) = self.filter()?;
+        let fits = |execution: &Execution| {
+            let definition = self.definition.as_ref();
+            let mut labels = self.labels.iter();
+            wanted(execution)
+                && definition.is_none_or(|it| execution.definition.as_ref() == Some(it))
+                && labels.all(|(name, value)| execution.labels.get(name) == Some(value))
+        };
+        let mut executions = Vec::new();
+        loop {
+            let limit = (most - executions.len()).min(store::MAX_ROWS);
+            let page = app
+                .store
+                .list(tenant, &filter, cursor.as_ref(), limit)
+                .await
+                .map_err(|error| away(&error))?;
+            executions.extend(page.executions.into_iter().filter(|it| fits(it)));
+            cursor = page.next;
+            if cursor.is_none() || executions.len() >= most {
+                return Ok(Found { executions, next: cursor });
             }
-            found.push(execution);
-        }
-        cursor = page.next;
-        if cursor.is_none() {
-            return Ok((found, false));
         }
     }
 }

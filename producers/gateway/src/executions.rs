@@ -1,20 +1,23 @@
 //! `GET /v1/executions` and `GET /v1/executions/{id}`.
 #![allow(unused_qualifications, reason = "the macro of the document writes them")]
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, RawQuery, State};
+use axum::http::Uri;
 use domain::time::Millis;
 use domain::topic::Kind;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use store::{Cursor, Execution, Filter, Status};
 use utoipa::IntoParams;
 
-use crate::App;
 use crate::auth::{Caller, See};
 use crate::fault::{Fault, Problem};
 use crate::view::{ExecutionView, Executions};
-use crate::waiting;
+use crate::{App, shape, waiting};
 
 /// An id in a path, checked.
 pub(crate) fn id(path: Result<Path<String>, PathRejection>) -> Result<String, Fault> {
@@ -66,13 +69,23 @@ pub(crate) struct Selection {
 /// An answer above 256 KiB is not in the list: `output_claim` stands there for it, and the execution itself
 /// has it.
 ///
+/// With search attributes the list goes by the time at which those were told, which is that of the request or of
+/// the admission; so do `from` and `to` then.
+///
 /// A page may have fewer than `limit`, even none, and still a `next`: a rare status is looked for in bounded
 /// steps. The last page's `next` is null.
 #[utoipa::path(
     get,
     path = "/v1/executions",
     tag = "executions",
-    params(Selection),
+    params(
+        Selection,
+        (
+            "attribute.NAME" = Option<String>, Query, max_length = 256,
+            description = "With this search attribute only, whose name stands in place of `NAME`: \
+                `attribute.customer=c-7`. May come for several names; all of them have to fit"
+        ),
+    ),
     responses(
         (status = 200, description = "A page", body = Executions),
         crate::docs::ListErrors,
@@ -82,10 +95,10 @@ pub(crate) struct Selection {
 pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller<See, Problem>,
-    query: Result<Query<Selection>, QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Json<Executions>, Problem> {
-    let Query(query) = query.map_err(|error| Fault::invalid("query", error.body_text()))?;
-    let (filter, cursor) = selected(&query)?;
+    let (query, attributes) = read(query.as_deref().unwrap_or_default())?;
+    let (filter, cursor) = selected(&query, attributes)?;
     let limit = query.limit.unwrap_or(PAGE);
     if !(1..=store::MAX_ROWS).contains(&limit) {
         let problem = format!("must be 1 to {}", store::MAX_ROWS);
@@ -102,17 +115,53 @@ pub(crate) async fn list(
     }))
 }
 
-fn selected(query: &Selection) -> Result<(Filter, Option<Cursor>), Fault> {
-    let cursor = query.cursor.as_deref().filter(|text| !text.is_empty()).map(|text| {
-        Cursor::parse(text).map_err(|_| Fault::invalid("cursor", "is not `next` of a page"))
-    });
+/// What the name of a parameter begins with that wants a search attribute.
+const ATTRIBUTE: &str = "attribute.";
+
+/// The parameters of a list, and the search attributes among them.
+fn read(query: &str) -> Result<(Selection, BTreeMap<String, String>), Fault> {
+    fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Fault> {
+        let wrong = |error: String| Fault::invalid("query", error);
+        let uri: Uri = format!("/?{query}").parse().map_err(|_| wrong("is no query".into()))?;
+        let Query(read) = Query::try_from_uri(&uri).map_err(|error| wrong(error.body_text()))?;
+        Ok(read)
+    }
+    let (mut attributes, mut others) = (BTreeMap::new(), Vec::new());
+    for parameter in query.split('&') {
+        let mut pairs: Vec<(String, String)> = parse(parameter)?;
+        let Some((name, value)) = pairs.pop() else { continue };
+        match name.strip_prefix(ATTRIBUTE) {
+            None => others.push(parameter),
+            Some(attribute) => {
+                if attributes.insert(attribute.to_owned(), value).is_some() {
+                    return Err(Fault::invalid(name, "must come once"));
+                }
+            }
+        }
+    }
+    shape::labels("attribute", attributes.iter())?;
+    Ok((parse(&others.join("&"))?, attributes))
+}
+
+fn selected(
+    query: &Selection,
+    attributes: BTreeMap<String, String>,
+) -> Result<(Filter, Option<Cursor>), Fault> {
+    let text = query.cursor.as_deref().filter(|text| !text.is_empty());
+    let cursor = text.map(cursor);
     let filter = Filter {
         kind: named(query.kind.as_deref(), "kind", &Kind::ALL, Kind::as_str)?,
         status: named(query.status.as_deref(), "status", &Status::ALL, Status::as_str)?,
         from: query.from.map(Millis),
         to: query.to.map(Millis),
+        attributes,
     };
     Ok((filter, cursor.transpose()?))
+}
+
+/// The cursor that a page's `next` stands for.
+pub(crate) fn cursor(text: &str) -> Result<Cursor, Fault> {
+    Cursor::parse(text).map_err(|_| Fault::invalid("cursor", "is not `next` of a page"))
 }
 
 /// The one of these with that name; an error names the field and all of them.

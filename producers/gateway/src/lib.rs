@@ -10,6 +10,7 @@ mod audit;
 mod auth;
 mod body;
 mod bulk;
+mod bulk_again;
 mod call;
 mod cloud_events;
 mod definitions;

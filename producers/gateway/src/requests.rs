@@ -180,7 +180,7 @@ pub(crate) fn read(text: &str, tenant: &str, key: Option<String>) -> Result<Aske
     }
     let model = shape::model(&submitted.model.into(), "model")?;
     let labels = submitted.labels.unwrap_or_default();
-    shape::labels(labels.iter())?;
+    shape::labels("labels", labels.iter())?;
     times(submitted.timeout_ms, submitted.deadline, submitted.not_before)?;
     let operation = submitted.operation.unwrap_or_default();
     let body = inner(&submitted.body)?;

@@ -11,8 +11,8 @@ use crate::definitions::{self, aliases, models, views, workflows};
 use crate::fault::{Fault, OpenAi, Problem};
 use crate::openai::responses;
 use crate::{
-    App, bulk, cloud_events, docs, events, executions, headers, health, openai, page, requests,
-    schedules, steps, trace, values, verbs,
+    App, bulk, bulk_again, cloud_events, docs, events, executions, headers, health, openai, page,
+    requests, schedules, steps, trace, values, verbs,
 };
 
 pub(crate) fn router(app: App, more: Router) -> Router {
@@ -33,6 +33,8 @@ pub(crate) fn router(app: App, more: Router) -> Router {
         ("/v1/executions:cancel", post(bulk::cancel), "POST"),
         ("/v1/executions:pause", post(bulk::pause), "POST"),
         ("/v1/executions:resume", post(bulk::resume), "POST"),
+        ("/v1/executions:retry", post(bulk_again::retry), "POST"),
+        ("/v1/executions:restart", post(bulk_again::restart), "POST"),
         ("/v1/executions/{id}", get(executions::get).post(verbs::of_execution), "GET, HEAD"),
         ("/v1/executions/{id}/events", get(events::get), "GET, HEAD"),
         ("/v1/executions/{id}/steps", get(steps::list), "GET, HEAD"),

@@ -63,7 +63,7 @@ pub(crate) struct Asked {
     /// Free labels, copied to the execution log and to what the execution asks for.
     #[schema(value_type = Option<crate::docs::shapes::Labels>)]
     labels: Option<BTreeMap<String, String>>,
-    /// What the execution can be found by.
+    /// What the execution can be found by: `GET /v1/executions?attribute.NAME=VALUE`. Its children have the same.
     #[schema(value_type = Option<crate::docs::shapes::Labels>)]
     search_attributes: Option<BTreeMap<String, String>>,
 }
@@ -131,14 +131,9 @@ fn read(name: &str, text: &str, tenant: &str, key: Option<String>) -> Result<Int
     }
     times(None, asked.deadline, asked.not_before)?;
     let labels = asked.labels.unwrap_or_default();
-    shape::labels(labels.iter())?;
+    shape::labels("labels", labels.iter())?;
     let search_attributes = asked.search_attributes.unwrap_or_default();
-    shape::labels(search_attributes.iter()).map_err(|fault| match fault {
-        Fault::Invalid { place, problem } => {
-            Fault::Invalid { place: place.replacen("labels", "search_attributes", 1), problem }
-        }
-        other => other,
-    })?;
+    shape::labels("search_attributes", search_attributes.iter())?;
     let input = asked.input.map_or_else(|| "{}".to_owned(), |input| input.get().to_owned());
     if !input.starts_with('{') {
         return Err(Fault::invalid("input", "must be an object"));
@@ -175,11 +170,7 @@ fn read(name: &str, text: &str, tenant: &str, key: Option<String>) -> Result<Int
 
 /// Looks whether the workflow is there and its inputs fit, so that a mistake is answered at once.
 pub(crate) fn fits(app: &App, start: &WorkflowStart) -> Result<(), Fault> {
-    let which = match (start.version, &start.alias) {
-        (Some(version), _) => Which::Version(version),
-        (None, Some(alias)) => Which::Alias(alias),
-        (None, None) => Which::Standing,
-    };
+    let which = start.which();
     let catalogue = app.definitions.snapshot();
     let kind = DefinitionKind::Workflow;
     let found = catalogue.resolve(kind, &start.tenant, &start.workflow, which);

@@ -14,7 +14,6 @@ use domain::schedule::definition::Definition;
 use domain::schedule::{life, triggered_id};
 use domain::time::{parse_rfc3339, to_rfc3339};
 use domain::topic::Kind;
-use domain::workflow::problem::{Problem as Found, Severity};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
@@ -22,11 +21,12 @@ use utoipa::{IntoParams, ToSchema};
 use crate::App;
 use crate::auth::{Caller, Look, Steer};
 use crate::body::{Text, check_depth, parse};
-use crate::definitions::SCHEDULES;
+use crate::definitions::{SCHEDULES, said};
 use crate::fault::{Fault, Problem};
 use crate::publish::{new_id, now};
+use crate::requests::taken;
 use crate::trace::Trace;
-use crate::view::{Accepted, Links};
+use crate::view::Accepted;
 
 /// How many times are told to whoever doesn't say.
 const TIMES: usize = 5;
@@ -115,14 +115,7 @@ pub(crate) async fn next(
 
 /// What a version says. One that was written into the topic by somebody else may be no schedule.
 fn read(body: &str) -> Result<Definition, Fault> {
-    let value = serde_json::from_str(body).map_err(|error| Fault::Refused {
-        problems: vec![Found {
-            severity: Severity::Error,
-            pointer: String::new(),
-            message: format!("the stored definition is no JSON: {error}"),
-        }],
-    })?;
-    Definition::read(&value)
+    Definition::read(&said(body)?)
         .map(|(definition, _)| definition)
         .map_err(|problems| Fault::Refused { problems })
 }
@@ -290,7 +283,5 @@ async fn command(
 }
 
 fn accepted(id: String) -> Response {
-    let links = Links::of(&id);
-    let status = "accepted".to_owned();
-    (StatusCode::ACCEPTED, Json(Accepted { id, status, links })).into_response()
+    (StatusCode::ACCEPTED, Json(taken(id))).into_response()
 }

@@ -68,19 +68,20 @@ pub(crate) fn model(value: &Value, place: &str) -> Result<String, Fault> {
     Ok(name.to_owned())
 }
 
-/// Checks labels, which are copied to the execution log.
+/// Checks labels, which are copied to the execution log, and search attributes, which are parts of keys.
 pub(crate) fn labels<'a>(
+    place: &str,
     labels: impl ExactSizeIterator<Item = (&'a String, &'a String)>,
 ) -> Result<(), Fault> {
     if labels.len() > MAX_LABELS {
-        return Err(Fault::invalid("labels", format!("has more than {MAX_LABELS} entries")));
+        return Err(Fault::invalid(place, format!("has more than {MAX_LABELS} entries")));
     }
     for (n, (key, value)) in labels.enumerate() {
         if key.is_empty() || key.len() > MAX_LABEL_BYTES || value.len() > MAX_LABEL_BYTES {
             let problem = format!(
                 "must have a key of 1 to {MAX_LABEL_BYTES} bytes, and a value of up to as many"
             );
-            return Err(Fault::invalid(format!("labels (entry {n})"), problem));
+            return Err(Fault::invalid(format!("{place} (entry {n})"), problem));
         }
     }
     Ok(())

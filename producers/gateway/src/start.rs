@@ -115,6 +115,13 @@ impl Request {
             Self::Workflow(it) => &it.labels,
         }
     }
+
+    fn search_attributes(&self) -> BTreeMap<String, String> {
+        match self {
+            Self::Model(_) => BTreeMap::new(),
+            Self::Workflow(it) => it.search_attributes.clone(),
+        }
+    }
 }
 
 /// What is to be started.
@@ -238,6 +245,7 @@ impl Intent {
             definition: request.definition().to_owned(),
             request_time: now(),
             labels: request.labels().clone(),
+            search_attributes: request.search_attributes(),
             note: self.note.text(),
         }
     }

@@ -10,7 +10,8 @@ use axum::extract::{Path, Query, State};
 use domain::event::Position;
 use domain::time::to_rfc3339;
 use domain::topic::Kind;
-use domain::workflow::history::{History, Step, StepState};
+use domain::workflow::history::{History, Place, Step, StepState};
+use domain::workflow::limit;
 use serde::{Deserialize, Serialize};
 use store::{Execution, Status};
 use utoipa::{IntoParams, ToSchema};
@@ -140,6 +141,30 @@ pub(crate) struct Wait {
     until: Option<i64>,
     /// What would move it on.
     moves_on: String,
+    /// Of a wait for a place: where it stood when it began to wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<PlaceView>,
+}
+
+/// Where an execution stood when it began to wait for a place among those of its workflow. Others may have gone
+/// since, and others with a higher priority may have come.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct PlaceView {
+    /// How many run at once.
+    limit: u32,
+    /// By what executions are counted; null: all of the workflow together.
+    key: Option<String>,
+    /// How many ran.
+    running: u32,
+    /// How many waited who go first.
+    ahead: u64,
+}
+
+impl From<&Place> for PlaceView {
+    fn from(place: &Place) -> Self {
+        let limit::Queued { limit, running, ahead } = place.queued;
+        Self { limit, key: place.key.clone(), running, ahead }
+    }
 }
 
 /// The steps of an execution that have begun, in the order in which they did.
@@ -291,8 +316,13 @@ pub(crate) async fn history(
 
 fn waits(execution: &Execution, history: &History) -> Vec<Wait> {
     let this = location(&execution.id);
-    let whole = |r#for: &str, since: i64, until: Option<i64>, moves_on: String| {
-        vec![Wait { r#for: r#for.into(), step: None, since, until, moves_on }]
+    let whole = |r#for: &str, since: i64, until: Option<i64>, moves_on: String| Wait {
+        r#for: r#for.into(),
+        step: None,
+        since,
+        until,
+        moves_on,
+        place: None,
     };
     if execution.status.is_terminal() {
         return Vec::new();
@@ -306,29 +336,57 @@ fn waits(execution: &Execution, history: &History) -> Vec<Wait> {
             "its request stands, and no processor has taken it in: is a process with the role `{role}` running, \
              and is it ready?"
         );
-        return whole("admission", execution.created.0, None, says);
+        return vec![whole("admission", execution.created.0, None, says)];
     }
     let mut found = Vec::new();
     if let Some(since) = history.paused {
         let says = format!("it is paused: POST {this}:resume");
-        found.extend(whole("resume", since.0, None, says));
+        found.push(whole("resume", since.0, None, says));
     }
     if let Some(since) = history.queued {
-        let says = "as many executions of its workflow run as its `concurrency` allows: one of them has to end";
-        found.extend(whole("place", since.0, None, says.into()));
-    } else if history.started.is_none()
-        && let Some(due) = history.not_before
-    {
-        let says = format!("it begins at {}", to_rfc3339(due));
-        found.extend(whole("start", execution.created.0, Some(due.0), says));
+        let place = history.place.as_ref().map(PlaceView::from);
+        let says = has_to_end(place.as_ref());
+        found.push(Wait { place, ..whole("place", since.0, None, says) });
+    } else if history.started.is_none() {
+        match history.not_before {
+            Some(due) => {
+                let says = format!("it begins at {}", to_rfc3339(due));
+                found.push(whole("start", execution.created.0, Some(due.0), says));
+            }
+            // Whoever has a place begins at once.
+            None if execution.kind == Kind::Workflow => {
+                let says = "it has asked for a place among the executions of its workflow, as its `concurrency` \
+                            wants it, and was not answered yet: is every partition of `workflow-requests` served?";
+                found.push(whole("place", execution.updated.0, None, says.into()));
+            }
+            None => {}
+        }
     }
     found.extend(history.steps().iter().filter(|step| step.state.is_open()).map(|step| {
         let (r#for, moves_on) = reason(&this, step);
         let until = step.until.map(|until| until.0);
         let step_name = Some(step.name.clone());
-        Wait { r#for: r#for.into(), step: step_name, since: step.since.0, until, moves_on }
+        let since = step.since.0;
+        Wait { r#for: r#for.into(), step: step_name, since, until, moves_on, place: None }
     }));
     found
+}
+
+/// Who has to end before an execution that waits for a place may begin.
+fn has_to_end(place: Option<&PlaceView>) -> String {
+    let Some(PlaceView { limit, key, running, ahead }) = place else {
+        return "as many executions of its workflow run as its `concurrency` allows: one of them has to end".into();
+    };
+    let of = key.as_ref().map_or_else(String::new, |key| format!(" with the key {key:?}"));
+    let first = match ahead {
+        0 => "it was the next one".to_owned(),
+        1 => "one other was to begin first".to_owned(),
+        ahead => format!("{ahead} others were to begin first"),
+    };
+    format!(
+        "of its workflow {limit} run at once{of} (`concurrency`): {running} ran when it began to wait, and {first}; \
+         it begins when enough of them have ended"
+    )
 }
 
 fn reason(this: &str, step: &Step) -> (&'static str, String) {

@@ -171,6 +171,8 @@ pub(crate) struct ExecutionView {
     /// The execution that asked for it.
     parent_id: Option<String>,
     labels: BTreeMap<String, String>,
+    /// What it can be found by.
+    search_attributes: BTreeMap<String, String>,
     /// Milliseconds since the epoch.
     created: i64,
     /// Milliseconds since the epoch.
@@ -201,6 +203,7 @@ impl From<store::Execution> for ExecutionView {
             definition: execution.definition,
             parent_id: execution.parent_id,
             labels: execution.labels,
+            search_attributes: execution.search_attributes,
             created: execution.created.0,
             updated: execution.updated.0,
             position: execution

@@ -11,6 +11,7 @@ mod replay;
 mod schedule;
 mod serve;
 pub(crate) mod store;
+mod stored;
 mod tail;
 mod topics;
 mod workflow;

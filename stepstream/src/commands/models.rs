@@ -3,15 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use domain::catalogue::{DefinitionKind, DefinitionProposed};
 use domain::model_definition::ModelDefinition;
-use domain::request::DEFAULT_TENANT;
-use uuid::Uuid;
 
-use super::ConfigFile;
-use super::proposing::{change, newest, read_all};
+use super::stored::{MODELS, Where};
 use crate::error::CommandError;
-use crate::{cluster, print};
+use crate::print;
 
 /// Manage model definitions.
 ///
@@ -28,19 +24,13 @@ pub(crate) enum Models {
 #[derive(Debug, Args)]
 pub(crate) struct List {
     #[command(flatten)]
-    file: ConfigFile,
-    /// Whose
-    #[arg(long, default_value = DEFAULT_TENANT)]
-    tenant: String,
+    place: Where,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Put {
     #[command(flatten)]
-    file: ConfigFile,
-    /// Whose
-    #[arg(long, default_value = DEFAULT_TENANT)]
-    tenant: String,
+    place: Where,
     /// The alias
     name: String,
     /// The definition (JSON). It names the environment variable that holds a key, never the key
@@ -58,10 +48,8 @@ impl Models {
 
 impl List {
     async fn run(self) -> Result<(), CommandError> {
-        let config = self.file.load_quietly()?;
-        let cluster = cluster::connect(&config).await?;
-        let definitions = read_all(&cluster).await?;
-        for (name, version) in definitions.snapshot().names(DefinitionKind::Model, &self.tenant) {
+        let opened = self.place.open(&MODELS).await?;
+        for (name, version) in opened.definitions.snapshot().names(MODELS.kind, &opened.tenant) {
             print::line(&format!("{name}\tversion {}", version.number));
         }
         Ok(())
@@ -70,27 +58,14 @@ impl List {
 
 impl Put {
     async fn run(self) -> Result<(), CommandError> {
-        let Self { file, tenant, name, path } = self;
+        let Self { place, name, path } = self;
         domain::id::check(&name).map_err(|why| CommandError::new("the alias", why))?;
         let shown = path.display().to_string();
         let body = std::fs::read_to_string(&path)
             .map_err(|error| CommandError::new(format!("reading {shown}"), error))?;
         ModelDefinition::parse(&body).map_err(|error| CommandError::new(shown, error))?;
-        let config = file.load_quietly()?;
-        let cluster = cluster::connect(&config).await?;
-        let definitions = read_all(&cluster).await?;
-        let proposal = DefinitionProposed {
-            id: Uuid::now_v7().to_string(),
-            kind: DefinitionKind::Model,
-            expects: newest(&definitions.snapshot(), DefinitionKind::Model, &tenant, &name),
-            tenant,
-            name,
-            body: Some(body),
-            proposed_by: "stepstream models".into(),
-            time: cluster::now(),
-        };
-        let version = change(&cluster, &definitions, &proposal).await?;
-        print::line(&format!("{} is version {version}", proposal.name));
+        let version = place.open(&MODELS).await?.change(&name, Some(body)).await?;
+        print::line(&format!("{name} is version {version}"));
         Ok(())
     }
 }

@@ -7,25 +7,16 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::{ArgGroup, Args, Subcommand};
-use domain::catalogue::{Catalogue, DefinitionKind, DefinitionProposed, Version};
-use domain::request::DEFAULT_TENANT;
+use domain::catalogue::Version;
 use domain::schedule::definition::Definition;
 use domain::schedule::{SCHEMA, stored};
 use domain::time::{Millis, to_rfc3339};
-use domain::workflow::definition::{MAX_NAME_BYTES, is_name};
 use domain::workflow::problem::Problem;
-use gateway::RECORD_BODY_BYTES;
-use serde_json::Value;
-use service::catalogue::Definitions;
-use uuid::Uuid;
 
-use super::ConfigFile;
-use super::proposing::{change, newest, read_all};
+use super::stored::{Candidate, Opened, SCHEDULES, Where, name, parsed};
 use super::workflow::files::{read, shown};
 use crate::error::CommandError;
-use crate::{cluster, print};
-
-const KIND: DefinitionKind = DefinitionKind::Schedule;
+use crate::print;
 
 /// Manage schedules, which start workflows by themselves, and see when a schedule is due.
 ///
@@ -45,16 +36,6 @@ pub(crate) enum Schedule {
     Next(Next),
     /// Print the JSON Schema of schedules, for editors
     Schema,
-}
-
-/// Whose schedules, and where they are.
-#[derive(Debug, Args)]
-struct Where {
-    #[command(flatten)]
-    file: ConfigFile,
-    /// Whose
-    #[arg(long, default_value = DEFAULT_TENANT)]
-    tenant: String,
 }
 
 #[derive(Debug, Args)]
@@ -117,46 +98,6 @@ pub(crate) struct Next {
     count: u16,
 }
 
-fn name(text: &str) -> Result<String, String> {
-    match is_name(text) {
-        true => Ok(text.to_owned()),
-        false => Err(format!("a name has 1 to {MAX_NAME_BYTES} letters, digits, -, _ and .")),
-    }
-}
-
-/// The definitions of a tenant, and the way to change them.
-struct Opened {
-    cluster: kafka::Cluster,
-    definitions: Definitions,
-    tenant: String,
-}
-
-impl Where {
-    async fn open(self) -> Result<Opened, CommandError> {
-        let config = self.file.load_quietly()?;
-        let cluster = cluster::connect(&config).await?;
-        let definitions = read_all(&cluster).await?;
-        Ok(Opened { cluster, definitions, tenant: self.tenant })
-    }
-}
-
-impl Opened {
-    /// Proposes that `name` shall say this, in place of the version that stands.
-    async fn change(&self, name: &str, body: Option<String>) -> Result<i32, CommandError> {
-        let proposal = DefinitionProposed {
-            id: Uuid::now_v7().to_string(),
-            kind: KIND,
-            expects: newest(&self.definitions.snapshot(), KIND, &self.tenant, name),
-            tenant: self.tenant.clone(),
-            name: name.to_owned(),
-            body,
-            proposed_by: "stepstream schedule".into(),
-            time: cluster::now(),
-        };
-        change(&self.cluster, &self.definitions, &proposal).await
-    }
-}
-
 impl Schedule {
     pub(super) async fn run(self) -> Result<(), CommandError> {
         match self {
@@ -173,13 +114,6 @@ impl Schedule {
     }
 }
 
-/// A definition from a file, with its name.
-struct Candidate {
-    shown: String,
-    name: String,
-    definition: Value,
-}
-
 impl Apply {
     async fn run(self) -> Result<(), CommandError> {
         let Self { place, files, name, expect } = self;
@@ -188,7 +122,7 @@ impl Apply {
                 .advise("apply the files one by one"));
         }
         let candidates = candidates(&files, name.as_deref())?;
-        let opened = place.open().await?;
+        let opened = place.open(&SCHEDULES).await?;
         for candidate in &candidates {
             print::line(&apply(&opened, candidate, expect).await?);
         }
@@ -234,27 +168,8 @@ async fn apply(
     let (read, warnings) = stored::check(&catalogue, tenant, name, definition)
         .map_err(|problems| unusable(shown, &problems))?;
     warnings.iter().for_each(|problem| print::remark(&format!("{shown}: {problem}")));
-    let stands = newest(&catalogue, KIND, tenant, name);
-    if expect.is_some_and(|expect| expect != stands) {
-        return Err(CommandError::plain(format!("version {stands} of {name} stands"))
-            .advise("look at it, and expect that one if yours shall follow"));
-    }
-    if let Some(version) = catalogue.newest(KIND, tenant, name)
-        && definition_of(version).is_ok_and(|stands| stands == read)
-    {
-        return Ok(format!("{name} is version {}, as before", version.number));
-    }
-    let body = definition.to_string();
-    if body.len() > RECORD_BODY_BYTES {
-        let message = format!("{shown} is larger than {RECORD_BODY_BYTES} bytes");
-        return Err(CommandError::plain(message));
-    }
-    let version = opened.change(name, Some(body)).await?;
-    Ok(format!("{name} is version {version}"))
-}
-
-fn parsed(version: &Version) -> Result<Value, serde_json::Error> {
-    serde_json::from_str(version.body.as_deref().unwrap_or_default())
+    let same = |stands: &Version| definition_of(stands).is_ok_and(|stands| stands == read);
+    opened.store(candidate, expect, same).await
 }
 
 /// What a stored version says. One that was written into the topic by somebody else may be no schedule.
@@ -266,33 +181,11 @@ fn definition_of(version: &Version) -> Result<Definition, String> {
     })
 }
 
-fn missing(name: &str) -> CommandError {
-    CommandError::plain(format!("there is no schedule {name}"))
-        .advise("`stepstream schedule list` prints those that there are")
-}
-
-fn find<'c>(
-    catalogue: &'c Catalogue,
-    tenant: &str,
-    name: &str,
-    number: Option<i32>,
-) -> Result<&'c Version, CommandError> {
-    match number {
-        None => catalogue.newest(KIND, tenant, name).ok_or_else(|| missing(name)),
-        Some(number) => {
-            let version = catalogue.version(KIND, tenant, name, number);
-            version.filter(|version| version.body.is_some()).ok_or_else(|| {
-                CommandError::plain(format!("there is no version {number} of a schedule {name}"))
-            })
-        }
-    }
-}
-
 impl List {
     async fn run(self) -> Result<(), CommandError> {
-        let opened = self.place.open().await?;
+        let opened = self.place.open(&SCHEDULES).await?;
         let catalogue = opened.definitions.snapshot();
-        for (name, version) in catalogue.names(KIND, &opened.tenant) {
+        for (name, version) in catalogue.names(SCHEDULES.kind, &opened.tenant) {
             print::line(&line(name, version));
         }
         Ok(())
@@ -313,13 +206,9 @@ fn line(name: &str, version: &Version) -> String {
 
 impl Get {
     async fn run(self) -> Result<(), CommandError> {
-        let opened = self.place.open().await?;
+        let opened = self.place.open(&SCHEDULES).await?;
         let catalogue = opened.definitions.snapshot();
-        let version = find(&catalogue, &opened.tenant, &self.name, self.version)?;
-        let said = parsed(version).map_err(|error| {
-            let (number, name) = (version.number, &self.name);
-            CommandError::new(format!("version {number} of {name} is no JSON"), error)
-        })?;
+        let said = SCHEDULES.said(&catalogue, &opened.tenant, &self.name, self.version)?;
         print::line(&format!("{said:#}"));
         Ok(())
     }
@@ -327,11 +216,7 @@ impl Get {
 
 impl Delete {
     async fn run(self) -> Result<(), CommandError> {
-        let opened = self.place.open().await?;
-        find(&opened.definitions.snapshot(), &opened.tenant, &self.name, None)?;
-        opened.change(&self.name, None).await?;
-        print::line(&format!("{} is deleted", self.name));
-        Ok(())
+        self.place.open(&SCHEDULES).await?.delete(&self.name).await
     }
 }
 
@@ -347,9 +232,9 @@ impl Next {
             }
             (None, name) => {
                 let name = name.as_deref().unwrap_or_default();
-                let opened = self.place.open().await?;
+                let opened = self.place.open(&SCHEDULES).await?;
                 let catalogue = opened.definitions.snapshot();
-                let version = find(&catalogue, &opened.tenant, name, None)?;
+                let version = SCHEDULES.find(&catalogue, &opened.tenant, name, None)?;
                 definition_of(version).map_err(|why| {
                     CommandError::plain(format!("version {} of {name} {why}", version.number))
                 })?
@@ -370,7 +255,7 @@ fn times(definition: &Definition, now: Millis, count: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -105,8 +105,9 @@ async fn killed_worker_forgets_nobody_who_waits_for_a_place_and_gives_none_twice
         cluster.start(&WorkflowStart::new(run, "one")).await;
     }
     let queued = |event: &ExecutionEvent| event.event_type == EventType::Queued;
-    let waiting = |events: &[&ExecutionEvent]| events.len() >= runs.len() - LIMIT;
-    cluster.results.until("the others wait", queued, waiting).await;
+    // Who has a place at once isn't queued, and the first may have ended before the last came.
+    let waiting = |events: &[&ExecutionEvent]| events.len() >= runs.len() / 2;
+    cluster.results.until("others wait", queued, waiting).await;
     let finished = cluster.some_ended(&with_calls(&runs)).await;
     first.process.kill();
     let second = cluster.worker_as("second", ROLES).await;

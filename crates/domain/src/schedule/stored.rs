@@ -7,11 +7,10 @@ use serde_json::Value;
 
 use super::definition::Definition;
 use super::{SCHEDULED_FOR, life};
-use crate::catalogue::{Catalogue, DefinitionKind, Version, Which};
+use crate::catalogue::{Catalogue, DefinitionKind, Which};
 use crate::id;
 use crate::time::{Millis, to_rfc3339};
-use crate::workflow::definition::Pin;
-use crate::workflow::problem::{Problem, Severity};
+use crate::workflow::problem::Problem;
 use crate::workflow::run::program::Program;
 
 /// Checks a definition that is to be stored under `name`; the warnings are for its author.
@@ -29,7 +28,10 @@ pub fn check(
     // What its record will be called, whatever version it is by then.
     let room = id::MAX_ID_BYTES.saturating_sub(i32::MAX.to_string().len());
     let found = if longest.len() > room {
-        Some(error("", format!("the names of tenant and schedule are too long together: {name:?}")))
+        Some(Problem::error(
+            "",
+            format!("the names of tenant and schedule are too long together: {name:?}"),
+        ))
     } else {
         target(catalogue, tenant, &definition).err()
     };
@@ -52,56 +54,40 @@ pub fn input(program: &Program, mut input: Value, scheduled_for: Option<Millis>)
     input
 }
 
-/// Which version a start of the schedule names, by number or alias.
-#[must_use]
-pub fn pinned(pin: &Pin) -> (Option<i32>, Option<&str>) {
-    match pin {
-        Pin::Newest => (None, None),
-        Pin::Version(number) => (Some(*number), None),
-        Pin::Alias(alias) => (None, Some(alias)),
-    }
-}
-
 fn target(catalogue: &Catalogue, tenant: &str, definition: &Definition) -> Result<(), Problem> {
     let name = &definition.workflow;
-    let (which, field) = match &definition.pin {
-        Pin::Newest => (Which::Standing, "/workflow"),
-        Pin::Version(number) => (Which::Version(*number), "/version"),
-        Pin::Alias(alias) => (Which::Alias(alias), "/alias"),
+    let which = definition.pin.which();
+    let field = match which {
+        Which::Standing => "/workflow",
+        Which::Version(_) => "/version",
+        Which::Alias(_) => "/alias",
     };
     if catalogue.newest(DefinitionKind::Workflow, tenant, name).is_none() {
         let message = format!("there is no workflow {name:?}: store it first");
-        return Err(error("/workflow", message));
+        return Err(Problem::error("/workflow", message));
     }
     let found = catalogue.resolve(DefinitionKind::Workflow, tenant, name, which);
     let version = found.ok_or_else(|| {
-        let lacks = match &definition.pin {
-            Pin::Version(number) => format!("version {number}: name one that it has"),
-            Pin::Alias(alias) => format!("alias {alias:?}: make it first, or leave it out"),
+        let lacks = match which {
+            Which::Version(number) => format!("version {number}: name one that it has"),
+            Which::Alias(alias) => format!("alias {alias:?}: make it first, or leave it out"),
             // It was deleted.
-            Pin::Newest => "version that stands: store it anew".to_owned(),
+            Which::Standing => "version that stands: store it anew".to_owned(),
         };
-        error(field, format!("the workflow {name:?} has no {lacks}"))
+        Problem::error(field, format!("the workflow {name:?} has no {lacks}"))
     })?;
-    let program = program(version).map_err(|problem| {
-        error(field, format!("version {} of {name:?} can't be used: {problem}", version.number))
+    let body = version.body.as_deref().unwrap_or_default();
+    let program = Program::read(body).map_err(|problem| {
+        Problem::error(
+            field,
+            format!("version {} of {name:?} can't be used: {problem}", version.number),
+        )
     })?;
     let input = input(&program, Value::clone(&definition.input), Some(Millis(0)));
     program.check_inputs(&input).map_err(|(place, problem)| {
         let message = format!("doesn't fit the inputs of {name:?}: {problem}");
-        error(&format!("/input{place}"), message)
+        Problem::error(format!("/input{place}"), message)
     })
-}
-
-fn program(version: &Version) -> Result<Program, String> {
-    let body = version.body.as_deref().unwrap_or_default();
-    let definition = serde_json::from_str(body).map_err(|error| error.to_string())?;
-    Program::new(&definition)
-        .map_err(|problems| problems.first().map(Problem::to_string).unwrap_or_default())
-}
-
-fn error(pointer: &str, message: String) -> Problem {
-    Problem { severity: Severity::Error, pointer: pointer.to_owned(), message }
 }
 
 #[cfg(test)]

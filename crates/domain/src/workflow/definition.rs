@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::problem::Pointer;
 use super::template::Template;
 use crate::answer::ErrorClass;
+use crate::catalogue::Which;
 use crate::request::Operation;
 
 /// What `apiVersion` must be.
@@ -401,6 +402,28 @@ pub enum Pin {
     Version(i32),
     /// The one that has this alias when the child starts.
     Alias(String),
+}
+
+impl Pin {
+    /// The version that is meant where the workflow is started now.
+    #[must_use]
+    pub fn which(&self) -> Which<'_> {
+        match self {
+            Self::Newest => Which::Standing,
+            Self::Version(number) => Which::Version(*number),
+            Self::Alias(alias) => Which::Alias(alias),
+        }
+    }
+
+    /// What a start names, by number or by alias.
+    #[must_use]
+    pub fn named(&self) -> (Option<i32>, Option<&str>) {
+        match self {
+            Self::Newest => (None, None),
+            Self::Version(number) => (Some(*number), None),
+            Self::Alias(alias) => (None, Some(alias)),
+        }
+    }
 }
 
 /// Whether a node waits for its child.

@@ -9,6 +9,8 @@ use serde_json::value::RawValue;
 use crate::answer::{Cost, Failure, Usage};
 use crate::event::{EventType, ExecutionEvent};
 use crate::time::Millis;
+use crate::workflow::admitted::Admitted;
+use crate::workflow::limit;
 
 /// How far a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,16 +105,20 @@ pub struct History {
     pub paused: Option<Millis>,
     /// Since when it waits for a place among the executions of its workflow.
     pub queued: Option<Millis>,
+    /// Where it stood when it began to wait.
+    pub place: Option<Place>,
     /// The time of its newest event.
     pub latest: Option<Millis>,
 }
 
-/// What `execution.admitted` says.
-#[derive(Deserialize)]
-struct Admitted {
-    version: Option<i32>,
-    input: Option<Box<RawValue>>,
-    not_before: Option<i64>,
+/// What `execution.queued` says: where an execution stood when it began to wait for a place.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Place {
+    /// By what executions of the workflow are counted; `None`: all together.
+    pub key: Option<String>,
+    /// Who runs, and who goes first.
+    #[serde(flatten)]
+    pub queued: limit::Queued,
 }
 
 /// What `step.started` says.
@@ -154,12 +160,15 @@ impl History {
                 let Some(said) = said else { return };
                 self.version = said.version;
                 self.input = said.input.map(|input| input.get().to_owned());
-                self.not_before = said.not_before.map(Millis);
+                self.not_before = said.not_before;
             }
-            EventType::Queued => self.queued = Some(time),
+            EventType::Queued => {
+                self.queued = Some(time);
+                self.place = read(event.data.as_deref());
+            }
             EventType::Started => {
                 self.started = Some(time);
-                self.queued = None;
+                (self.queued, self.place) = (None, None);
             }
             EventType::Paused => self.paused = Some(time),
             EventType::Resumed => self.paused = None,
@@ -333,6 +342,19 @@ mod tests {
         assert_eq!((step.output.as_deref(), step.error.as_ref()), (Some(r#"{"ok":true}"#), None));
         assert_eq!(step.usage.map(|usage| usage.input_tokens), Some(10));
         assert_eq!((step.costs["EUR"], step.input.as_deref()), (14, Some(r#"{"a":1}"#)));
+    }
+
+    #[test]
+    fn place_in_the_queue_is_the_one_it_began_with_until_it_starts() {
+        use EventType as Type;
+        let said = r#"{"limit":2,"key":"c-7","running":2,"ahead":5}"#;
+        let begun = vec![event(1, Type::Queued, "", said)];
+        let history = folded(begun.clone());
+        let queued = limit::Queued { limit: 2, running: 2, ahead: 5 };
+        assert_eq!(history.place, Some(Place { key: Some("c-7".into()), queued }));
+        assert_eq!(history.queued, Some(Millis(10)));
+        let history = folded(begun.into_iter().chain([event(2, Type::Started, "", "")]));
+        assert_eq!((history.queued, history.place), (None, None));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::workflow::run::Memory;
 use crate::workflow::run::document::Document;
-use crate::workflow::run::entry::{Entry, Line};
+use crate::workflow::run::entry::Entry;
 
 /// What an entity's id begins with that counts places. No execution's id begins so.
 pub const PREFIX: &str = "@limit/";
@@ -56,14 +56,35 @@ pub struct Release {
     pub holder: String,
 }
 
+/// Where someone stands who has to wait, when it begins to. Nobody is told again: that would be a word to everybody
+/// who waits, whenever one of them goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queued {
+    /// How many run at once.
+    pub limit: u32,
+    /// How many run.
+    pub running: u32,
+    /// How many wait who go first.
+    pub ahead: u64,
+}
+
 /// What is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Count {
     limit: u32,
     running: u32,
+    /// The ranks that have somebody in them, the highest priority last.
+    ranks: Vec<Rank>,
+}
+
+/// Those who wait with one priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Rank {
+    priority: i32,
+    /// Their places; whoever left a line leaves a hole.
+    line: (i64, i64),
+    /// How many they are.
     waiting: u64,
-    /// The lines that have somebody in them, the highest priority last.
-    lines: Vec<(i32, i64, i64)>,
 }
 
 /// Where someone is.
@@ -78,6 +99,8 @@ enum Place {
 pub struct Step {
     /// Executions that have a place from here on.
     pub granted: Vec<String>,
+    /// Where the one stands that has asked and has to wait.
+    pub queued: Option<Queued>,
     /// Nobody runs and nobody waits: nothing need be kept.
     pub is_idle: bool,
 }
@@ -86,17 +109,25 @@ pub struct Step {
 pub fn acquire(memory: &mut impl Memory, asked: &Acquire) -> Step {
     let mut count = read_count(memory);
     count.limit = asked.limit.max(1);
-    if place(memory, &asked.holder).is_none() {
-        let priority = asked.priority.clamp(*PRIORITIES.start(), *PRIORITIES.end());
-        let mut line = line_of(&count, priority);
-        let number = line.next;
-        line.next += 1;
-        put_line(&mut count, priority, line);
-        count.waiting += 1;
+    let priority = asked.priority.clamp(*PRIORITIES.start(), *PRIORITIES.end());
+    let is_new = place(memory, &asked.holder).is_none();
+    if is_new {
+        let rank = count.rank(priority);
+        let (_, number) = rank.line;
+        rank.line.1 += 1;
+        rank.waiting += 1;
         put(memory, &waiter(priority, number), &asked.holder);
         put(memory, &holder(&asked.holder), &Place::Waits { priority, number });
     }
-    grant(memory, count)
+    let granted = count.grant(memory);
+    let waits = is_new && !granted.contains(&asked.holder);
+    let queued = waits.then(|| Queued {
+        limit: count.limit,
+        running: count.running,
+        // It is the last of its rank.
+        ahead: count.waiting_from(priority).saturating_sub(1),
+    });
+    count.keep(memory, granted, queued)
 }
 
 /// Gives a place back, or leaves the line. Who has none is told nothing.
@@ -106,33 +137,64 @@ pub fn release(memory: &mut impl Memory, given: &Release) -> Step {
         None => {}
         Some(Place::Runs) => count.running = count.running.saturating_sub(1),
         Some(Place::Waits { priority, number }) => {
-            count.waiting = count.waiting.saturating_sub(1);
+            let rank = count.rank(priority);
+            rank.waiting = rank.waiting.saturating_sub(1);
             memory.remove(&waiter(priority, number));
         }
     }
     memory.remove(&holder(&given.holder));
-    grant(memory, count)
+    let granted = count.grant(memory);
+    count.keep(memory, granted, None)
 }
 
-/// Lets in whoever is next, as long as there is room.
-fn grant(memory: &mut impl Memory, mut count: Count) -> Step {
-    let mut granted = Vec::new();
-    while count.running < count.limit
-        && let Some((priority, first, next)) = count.lines.last().copied()
-    {
-        let name = waiter(priority, first);
-        put_line(&mut count, priority, Line { first: first + 1, next });
-        // Whoever stood there may have left.
-        let Some(id) = get::<String>(memory, &name) else { continue };
-        memory.remove(&name);
-        put(memory, &holder(&id), &Place::Runs);
-        count.running += 1;
-        count.waiting = count.waiting.saturating_sub(1);
-        granted.push(id);
+impl Count {
+    /// The rank of this priority.
+    fn rank(&mut self, priority: i32) -> &mut Rank {
+        let at = self.ranks.partition_point(|rank| rank.priority < priority);
+        if self.ranks.get(at).is_none_or(|rank| rank.priority != priority) {
+            self.ranks.insert(at, Rank { priority, line: (0, 0), waiting: 0 });
+        }
+        &mut self.ranks[at]
     }
-    let is_idle = count.running == 0 && count.waiting == 0;
-    put(memory, COUNT, &count);
-    Step { granted, is_idle }
+
+    /// How many wait with this priority or a higher one.
+    fn waiting_from(&self, priority: i32) -> u64 {
+        let ranks = self.ranks.iter().filter(|rank| rank.priority >= priority);
+        ranks.map(|rank| rank.waiting).sum()
+    }
+
+    /// Lets in whoever is next, as long as there is room.
+    fn grant(&mut self, memory: &mut impl Memory) -> Vec<String> {
+        let mut granted = Vec::new();
+        // A rank with nobody in it isn't kept.
+        self.ranks.retain(|rank| rank.waiting > 0);
+        while self.running < self.limit
+            && let Some(rank) = self.ranks.last_mut()
+        {
+            let name = waiter(rank.priority, rank.line.0);
+            rank.line.0 += 1;
+            let id = get::<String>(memory, &name);
+            if id.is_some() {
+                rank.waiting -= 1;
+            }
+            if rank.waiting == 0 || rank.line.0 >= rank.line.1 {
+                self.ranks.pop();
+            }
+            // Whoever stood there may have left.
+            let Some(id) = id else { continue };
+            memory.remove(&name);
+            put(memory, &holder(&id), &Place::Runs);
+            self.running += 1;
+            granted.push(id);
+        }
+        granted
+    }
+
+    /// Writes it.
+    fn keep(self, memory: &mut impl Memory, granted: Vec<String>, queued: Option<Queued>) -> Step {
+        put(memory, COUNT, &self);
+        Step { granted, queued, is_idle: self.running == 0 && self.ranks.is_empty() }
+    }
 }
 
 const COUNT: &str = "count";
@@ -151,20 +213,6 @@ fn read_count(memory: &impl Memory) -> Count {
 
 fn place(memory: &impl Memory, id: &str) -> Option<Place> {
     get(memory, &holder(id))
-}
-
-fn line_of(count: &Count, priority: i32) -> Line {
-    let found = count.lines.iter().find(|(one, ..)| *one == priority);
-    found.map_or(Line::default(), |(_, first, next)| Line { first: *first, next: *next })
-}
-
-/// Writes a line; one with nobody in it isn't kept.
-fn put_line(count: &mut Count, priority: i32, line: Line) {
-    count.lines.retain(|(one, ..)| *one != priority);
-    if !line.is_empty() {
-        count.lines.push((priority, line.first, line.next));
-        count.lines.sort_unstable();
-    }
 }
 
 fn get<T: for<'de> Deserialize<'de>>(memory: &impl Memory, name: &str) -> Option<T> {
@@ -202,8 +250,11 @@ mod tests {
         let mut entries = Entries::new();
         assert_eq!(ask(&mut entries, "a", 2, 0).granted, ["a"]);
         assert_eq!(ask(&mut entries, "b", 2, 0).granted, ["b"]);
-        for (id, priority) in [("c", 0), ("d", 5), ("e", 5), ("f", -1)] {
-            assert!(ask(&mut entries, id, 2, priority).granted.is_empty());
+        for (id, priority, ahead) in [("c", 0, 0), ("d", 5, 0), ("e", 5, 1), ("f", -1, 3)] {
+            let step = ask(&mut entries, id, 2, priority);
+            let queued = Some(Queued { limit: 2, running: 2, ahead });
+            assert_eq!((step.granted, step.queued), (Vec::new(), queued), "{id}");
+            assert_eq!(ask(&mut entries, id, 2, priority).queued, None, "it is told once");
         }
         assert!(give(&mut entries, "d").granted.is_empty(), "it waited");
         for (ends, next) in [("a", "e"), ("b", "c"), ("e", "f")] {
@@ -251,8 +302,10 @@ mod tests {
             let (mut running, mut waiting): (Vec<String>, VecDeque<(i32, String)>) = Default::default();
             for (id, what, priority) in steps {
                 let id = format!("e{id}");
+                let mut is_new = false;
                 let step = if what > 0 {
                     if !running.contains(&id) && !waiting.iter().any(|(_, one)| *one == id) {
+                        is_new = true;
                         waiting.push_back((priority, id.clone()));
                     }
                     ask(&mut entries, &id, limit, priority)
@@ -270,6 +323,13 @@ mod tests {
                     granted.push(id.clone());
                     running.push(id);
                 }
+                let waits = is_new && !granted.contains(&id);
+                let ahead = waiting.iter().filter(|(other, one)| *other >= priority && *one != id);
+                let running_now = u32::try_from(running.len()).expect("a few");
+                let queued = waits.then(|| Queued {
+                    limit, running: running_now, ahead: ahead.count() as u64,
+                });
+                prop_assert_eq!(step.queued, queued);
                 prop_assert_eq!(step.granted, granted);
                 prop_assert_eq!(step.is_idle, running.is_empty() && waiting.is_empty());
             }

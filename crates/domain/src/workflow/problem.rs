@@ -27,6 +27,15 @@ pub struct Problem {
     pub message: String,
 }
 
+impl Problem {
+    /// Something because of which a definition can't be used.
+    #[must_use]
+    pub fn error(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        let (pointer, message) = (pointer.into(), message.into());
+        Self { severity: Severity::Error, pointer, message }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {

@@ -41,6 +41,7 @@ use crate::fact::Order;
 use crate::request::{AgentMessage, FunctionCall, ModelRequest, WorkflowStart};
 use crate::time::Millis;
 use crate::topic::Kind;
+use crate::workflow::limit;
 
 use document::Document;
 use entry::{Entry, Execution};
@@ -102,7 +103,9 @@ pub enum Event {
         /// What it cost.
         cost: Option<Cost>,
     },
-    /// It has a place among the executions of its workflow.
+    /// It has to wait for a place among the executions of its workflow.
+    Queued(limit::Queued),
+    /// It has a place among them.
     Granted,
     /// A timer of it was due.
     Due(String),
@@ -301,6 +304,7 @@ pub fn step(
         Event::Answered { step, attempt, result, usage, cost } => {
             machine.answered(&step, attempt, result, usage, cost)?;
         }
+        Event::Queued(place) => machine.queued(place),
         Event::Granted => machine.granted()?,
         Event::Due(timer) => machine.due(&timer)?,
         Event::Command(order) => machine.command(order)?,

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::compile::{Compiled, compile_with};
 use super::definition::{Kind, Pin};
 use super::problem::{Problem, Severity};
-use crate::catalogue::{Catalogue, DefinitionKind, STABLE, Version, Which};
+use crate::catalogue::{Catalogue, DefinitionKind, STABLE, Version};
 
 /// Checks a definition that is to be stored under `name`, or without a name under its own.
 ///
@@ -28,11 +28,10 @@ pub fn check(
     let compiled = compile_with(definition, &|child, pin| children.inputs(child, pin));
     let is_named = definition.pointer("/metadata/name").and_then(Value::as_str);
     let misnamed = match (name, is_named) {
-        (Some(name), Some(own)) if name != own => Some(Problem {
-            severity: Severity::Error,
-            pointer: "/metadata/name".into(),
-            message: format!("is {own:?}, and it is to be stored as {name:?}: write the same name"),
-        }),
+        (Some(name), Some(own)) if name != own => Some(Problem::error(
+            "/metadata/name",
+            format!("is {own:?}, and it is to be stored as {name:?}: write the same name"),
+        )),
         _ => None,
     };
     match (misnamed, compiled) {
@@ -44,15 +43,6 @@ pub fn check(
         (Some(first), Ok(Compiled { warnings: problems, .. }) | Err(problems)) => {
             Err(std::iter::once(first).chain(problems).collect())
         }
-    }
-}
-
-/// The version that a pin means where the workflow is started now.
-fn which(pin: &Pin) -> Which<'_> {
-    match pin {
-        Pin::Newest => Which::Standing,
-        Pin::Version(number) => Which::Version(*number),
-        Pin::Alias(alias) => Which::Alias(alias),
     }
 }
 
@@ -91,7 +81,7 @@ impl Children<'_> {
     }
 
     fn find(&self, child: &str, pin: &Pin) -> Option<&Version> {
-        self.catalogue.resolve(DefinitionKind::Workflow, self.tenant, child, which(pin))
+        self.catalogue.resolve(DefinitionKind::Workflow, self.tenant, child, pin.which())
     }
 
     /// Whether the definition itself would run: it is to be the newest of its name.

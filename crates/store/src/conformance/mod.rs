@@ -13,6 +13,7 @@ use domain::event::{EventType, ExecutionEvent, Position};
 use domain::log_row::ExecutionLogRecord;
 use domain::time::Millis;
 use domain::topic::Kind;
+use domain::workflow::admitted;
 
 use crate::{
     AcceptedExecution, Batch, CHUNK_BYTES, Cursor, Execution, Filter, LogPlace, MAX_ROWS, Progress,
@@ -39,6 +40,7 @@ pub async fn run(store: &dyn Store, namespace: &str) {
     reader_resumes_where_it_was(store, &tenant("resume")).await;
     tenant_sees_only_its_own(store, &tenant("tenant")).await;
     pages_of_a_list_are_the_whole_list(store, &tenant("list")).await;
+    executions_are_found_by_their_attributes(store, &tenant("attributes")).await;
     pages_of_log_rows_are_all_rows(store, &tenant("rows")).await;
     progress_is_kept_for_each_partition(store, &tenant("progress")).await;
     no_read_returns_more_than_a_page(store, &tenant("page")).await;
@@ -198,21 +200,95 @@ async fn pages_of_a_list_are_the_whole_list(store: &dyn Store, tenant: &str) {
     for (filter, wanted) in filters() {
         let wanted: Vec<_> =
             all.iter().filter(|e| wanted(e)).map(|e| e.execution_id.as_str()).collect();
-        for limit in [1, 4, 25, 100] {
-            let (mut found, mut cursor) = (Vec::new(), None::<Cursor>);
-            loop {
-                let page = store.list(tenant, &filter, cursor.as_ref(), limit).await;
-                let page = page.expect("lists are readable");
-                assert!(page.executions.len() <= limit, "a page is within its limit");
-                found.extend(page.executions.into_iter().map(|execution| execution.id));
-                // Through its text, as clients hand it back.
-                match page.next.map(|next| next.to_string()) {
-                    Some(text) => cursor = Some(Cursor::parse(&text).expect("it is ours")),
-                    None => break,
-                }
+        check_list(store, tenant, &filter, &wanted).await;
+    }
+}
+
+/// A list has these, in pages of any size.
+async fn check_list(store: &dyn Store, tenant: &str, filter: &Filter, wanted: &[&str]) {
+    for limit in [1, 4, 25, 100] {
+        let (mut found, mut cursor) = (Vec::new(), None::<Cursor>);
+        loop {
+            let page = store.list(tenant, filter, cursor.as_ref(), limit).await;
+            let page = page.expect("lists are readable");
+            assert!(page.executions.len() <= limit, "a page is within its limit");
+            found.extend(page.executions.into_iter().map(|execution| execution.id));
+            // Through its text, as clients hand it back.
+            match page.next.map(|next| next.to_string()) {
+                Some(text) => cursor = Some(Cursor::parse(&text).expect("it is ours")),
+                None => break,
             }
-            assert_eq!(found, wanted, "{filter:?} in pages of {limit}");
         }
+        assert_eq!(found, wanted, "{filter:?} in pages of {limit}");
+    }
+}
+
+fn texts(texts: &[(&str, &str)]) -> BTreeMap<String, String> {
+    texts.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+async fn executions_are_found_by_their_attributes(store: &dyn Store, tenant: &str) {
+    // Over some hours; what is between them has other attributes, or another tenant.
+    const STEP: i64 = 40 * 60 * 1000;
+    let mut expected = Vec::new();
+    for number in 0..12_i64 {
+        let id = format!("e{number:02}");
+        let parity = if number % 2 == 0 { "even" } else { "odd" };
+        let third = (number % 3).to_string();
+        let attributes = texts(&[("customer", "c/7"), ("parity", parity), ("third", &third)]);
+        let time = Millis(1_000_000 + number * STEP);
+        if number % 4 == 0 {
+            // Told by its request, and a little later by its admission.
+            let request = AcceptedExecution {
+                request_time: Millis(time.0 - 5),
+                search_attributes: attributes.clone(),
+                ..accepted(tenant, &id, "fast")
+            };
+            store.put_accepted(request).await.expect("a request is taken");
+        }
+        let mut said = event(tenant, &id, (0, 1), EventType::Admitted);
+        said.time = time;
+        said.data = Some(admitted::data(1, None, r#"{"customer":"x"}"#, &attributes));
+        let mut ended = event(tenant, &id, (0, 2), EventType::Succeeded);
+        ended.time = Millis(time.0 + 1);
+        store.apply_events(&[ended, said.clone()]).await.expect("events are taken");
+        // As a replay has it.
+        store.apply_event(&said).await.expect("an event is taken");
+        let found = execution_of(store, tenant, &id).await.expect("it is there");
+        assert_eq!(found.search_attributes, attributes);
+        expected.insert(0, (id, number));
+    }
+    let mut stranger = accepted(&format!("{tenant}-other"), "e03", "fast");
+    stranger.search_attributes = texts(&[("customer", "c/7")]);
+    store.put_accepted(stranger).await.expect("a request is taken");
+    let mut nobody = accepted(tenant, "nobody", "fast");
+    nobody.search_attributes = texts(&[("customer", "c"), ("c", "customer"), ("empty", "")]);
+    store.put_accepted(nobody).await.expect("a request is taken");
+    let by =
+        |attributes: &[(&str, &str)]| Filter { attributes: texts(attributes), ..Filter::default() };
+    let of = |wanted: fn(i64) -> bool| -> Vec<&str> {
+        let wanted = expected.iter().filter(|(_, number)| wanted(*number));
+        wanted.map(|(id, _)| id.as_str()).collect()
+    };
+    let (from, to) = (Some(Millis(1_000_000 + 3 * STEP)), Some(Millis(1_000_000 + 9 * STEP)));
+    let all = by(&[("customer", "c/7")]);
+    for (filter, wanted) in [
+        (all.clone(), of(|_| true)),
+        (by(&[("parity", "odd")]), of(|number| number % 2 == 1)),
+        (by(&[("parity", "odd"), ("third", "2")]), of(|number| number % 6 == 5)),
+        (by(&[("customer", "c/7"), ("parity", "none")]), Vec::new()),
+        (by(&[("parity", "")]), Vec::new()),
+        (by(&[("none", "odd")]), Vec::new()),
+        (by(&[("empty", "")]), vec!["nobody"]),
+        (by(&[("customer", "c")]), vec!["nobody"]),
+        (Filter { from, ..all.clone() }, of(|number| number >= 3)),
+        (Filter { from, to, ..all.clone() }, of(|number| (3..9).contains(&number))),
+        (Filter { status: Some(Status::Succeeded), ..all.clone() }, of(|_| true)),
+        (Filter { status: Some(Status::Failed), ..all.clone() }, Vec::new()),
+        (Filter { kind: Some(Kind::Model), ..all.clone() }, Vec::new()),
+        (Filter { from: to, to: from, ..all }, Vec::new()),
+    ] {
+        check_list(store, tenant, &filter, &wanted).await;
     }
 }
 

@@ -7,6 +7,7 @@ use domain::event::{EventType, ExecutionEvent, Position};
 use domain::log_row::ExecutionLogRecord;
 use domain::time::Millis;
 use domain::topic::Kind;
+use domain::workflow::admitted;
 
 use super::execution_of;
 use crate::{AcceptedExecution, Execution, Filter, LogPlace, MAX_ROWS, Status, Store};
@@ -30,6 +31,7 @@ pub fn write(tenant: &str, id: &str, which: u8, generation: u8, number: u8) -> W
         0 => Write::Accepted(AcceptedExecution {
             // Each at a time of its own: of two at the same, either may stand.
             request_time: Millis(1_010 + i64::from(generation) * 9 + i64::from(number)),
+            search_attributes: attributes(1_010 + i64::from(generation) * 9 + i64::from(number)),
             ..accepted(tenant, id, &format!("alias-{number}"))
         }),
         1 | 2 => {
@@ -45,9 +47,19 @@ pub fn write(tenant: &str, id: &str, which: u8, generation: u8, number: u8) -> W
             let at = usize::try_from(mixed).unwrap_or_default() % kinds.len();
             let mut event = event(tenant, id, (generation, number), kinds[at]);
             event.time = Millis(1_000 + (mixed % 23).cast_signed());
+            if event.event_type == EventType::Admitted {
+                event.data = Some(admitted::data(1, None, "{}", &attributes(event.time.0)));
+            }
             Write::Event(Box::new(event))
         }
     }
+}
+
+/// The attributes that facts of this time name, if any: of two at the same time, either may stand.
+fn attributes(time: i64) -> BTreeMap<String, String> {
+    let all = [("zone", "eu".to_owned()), ("nth", (time % 4).to_string())];
+    let named = all.into_iter().take(usize::try_from(time % 3).unwrap_or_default());
+    named.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Writes `writes`, all about one execution, in their order, and compares what the store has then with
@@ -76,6 +88,14 @@ pub async fn check_order(store: &dyn Store, writes: &[Write]) {
     assert_eq!(found, rows, "rows follow from the set of writes: {writes:?}");
     let page = store.list(tenant, &Filter::default(), None, 10).await.expect("lists are readable");
     assert_eq!(page.executions.len(), 1, "an execution is listed once: {writes:?}");
+    let attributes = &page.executions[0].search_attributes;
+    for nth in 0..4 {
+        let wanted = ("nth".to_owned(), nth.to_string());
+        let expected = attributes.get(&wanted.0) == Some(&wanted.1);
+        let filter = Filter { attributes: BTreeMap::from([wanted]), ..Filter::default() };
+        let page = store.list(tenant, &filter, None, 10).await.expect("lists are readable");
+        assert_eq!(page.executions.len(), usize::from(expected), "nth {nth}: {writes:?}");
+    }
 }
 
 /// What a store must have after a set of writes, said as plainly as possible.
@@ -85,15 +105,24 @@ fn expected(
     writes: &[Write],
 ) -> (Execution, Vec<ExecutionEvent>, Vec<ExecutionLogRecord>) {
     let (mut requests, mut events, mut rows) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
-    let mut times = BTreeSet::new();
+    let (mut times, mut attributed) = (BTreeSet::new(), BTreeSet::new());
     for write in writes {
         match write {
-            Write::Accepted(AcceptedExecution { request_time, definition, .. }) => {
+            Write::Accepted(AcceptedExecution {
+                request_time,
+                definition,
+                search_attributes,
+                ..
+            }) => {
                 times.insert(*request_time);
+                attributed.insert((*request_time, search_attributes.clone()));
                 requests.insert((*request_time, definition.clone()));
             }
             Write::Event(event) => {
                 times.insert(event.time);
+                if event.event_type == EventType::Admitted {
+                    attributed.insert((event.time, attributes(event.time.0)));
+                }
                 events.entry(event.position()).or_insert_with(|| (**event).clone());
             }
             Write::Row(row) => {
@@ -130,6 +159,11 @@ fn expected(
         parent_id: None,
         note: None,
         labels: BTreeMap::new(),
+        search_attributes: attributed
+            .into_iter()
+            .find(|(_, attributes)| !attributes.is_empty())
+            .map(|(_, attributes)| attributes)
+            .unwrap_or_default(),
         created,
         updated: tells.map_or(created, |event| event.time),
         position: latest.map(ExecutionEvent::position),
@@ -180,6 +214,7 @@ pub(crate) fn accepted(tenant: &str, id: &str, definition: &str) -> AcceptedExec
         definition: definition.into(),
         request_time: Millis(1_000),
         labels: BTreeMap::new(),
+        search_attributes: BTreeMap::new(),
         note: None,
     }
 }

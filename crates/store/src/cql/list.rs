@@ -1,5 +1,5 @@
-//! A tenant's executions by time: hour by hour back from the newest, and each place checked against the
-//! execution itself, since places that another one beats are never deleted.
+//! A tenant's executions by time, all of them or those with a search attribute: hour by hour back from the newest,
+//! and each place checked against the execution itself, since places that another one beats are never deleted.
 
 use std::collections::VecDeque;
 
@@ -8,9 +8,10 @@ use futures_util::TryStreamExt as _;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::Shared;
-use super::read::{execution, failed, paged};
-use super::write::HOUR_MS;
-use crate::{Cursor, Execution, Filter, Page, StoreError};
+use super::listing::HOUR_MS;
+use super::read::{failed, paged, summary};
+use crate::summary::Summary;
+use crate::{Cursor, Filter, Page, StoreError};
 
 /// The most places that one call looks at. A page that finds too few of the wanted ones among them says
 /// where to go on.
@@ -42,18 +43,24 @@ pub(super) async fn page(
     if end <= (from, String::new()) {
         return Ok(page);
     }
-    let mut places = Places::new(shared, tenant, from, end);
+    // Those that have the first attribute; whether they have the others is told by themselves.
+    let attribute = filter.attributes.first_key_value();
+    let attribute = attribute.map(|(name, value)| (name.as_str(), value.as_str()));
+    let mut places = Places::new(shared, tenant, attribute, from, end);
     let (mut last, mut looked_at) = (None, 0);
     loop {
         let wanted = (limit - page.executions.len()).clamp(1, READS).min(LOOKED_AT - looked_at);
         let next = places.take(wanted).await?;
         let Some(behind) = next.last().cloned() else { return Ok(page) };
         looked_at += next.len();
-        for (time, found) in read_all(shared, tenant, next).await? {
-            let Some(execution) = found.filter(|found| found.created.0 == time) else { continue };
-            let wanted = filter.kind.is_none_or(|kind| kind == execution.kind)
-                && filter.status.is_none_or(|status| status == execution.status);
-            if wanted {
+        for ((time, id), found) in read_all(shared, tenant, next).await? {
+            let Some(summary) = found else { continue };
+            let listed = match attribute {
+                Some(_) => summary.attributed.as_ref().map(|attributed| attributed.time),
+                None => Some(summary.created),
+            };
+            let execution = summary.into_execution(tenant, &id);
+            if listed == Some(Millis(time)) && filter.wants(&execution) {
                 page.executions.push(execution);
             }
         }
@@ -67,14 +74,17 @@ pub(super) async fn page(
     }
 }
 
-/// The executions at these places, in their order.
+/// What is known of the executions at these places, in their order.
 async fn read_all(
     shared: &Shared,
     tenant: &str,
     places: Vec<Place>,
-) -> Result<Vec<(i64, Option<Execution>)>, StoreError> {
+) -> Result<Vec<(Place, Option<Summary>)>, StoreError> {
     stream::iter(places)
-        .map(async |(time, id)| Ok((time, execution(shared, tenant, &id).await?)))
+        .map(async |(time, id)| {
+            let found = summary(shared, tenant, &id).await?;
+            Ok(((time, id), found))
+        })
         .buffered(READS)
         .try_collect()
         .await
@@ -84,6 +94,8 @@ async fn read_all(
 struct Places<'a> {
     shared: &'a Shared,
     tenant: &'a str,
+    /// Name and value; `None`: all executions.
+    attribute: Option<(&'a str, &'a str)>,
     from: i64,
     /// The place behind the next one.
     end: Place,
@@ -96,9 +108,16 @@ struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    fn new(shared: &'a Shared, tenant: &'a str, from: i64, end: Place) -> Self {
+    fn new(
+        shared: &'a Shared,
+        tenant: &'a str,
+        attribute: Option<(&'a str, &'a str)>,
+        from: i64,
+        end: Place,
+    ) -> Self {
         let next_hour = Some(end.0.div_euclid(HOUR_MS));
-        Self { shared, tenant, from, end, hours: VecDeque::new(), next_hour, hour: None }
+        let hours = VecDeque::new();
+        Self { shared, tenant, attribute, from, end, hours, next_hour, hour: None }
     }
 
     /// The next ones, at most `count`; none: that was all.
@@ -124,11 +143,20 @@ impl<'a> Places<'a> {
 
     async fn of_hour(&self, hour: i64, count: usize) -> Result<Vec<Place>, StoreError> {
         let failed = failed("list executions");
-        let statement = paged(&self.shared.statements.read_listed, count);
-        let (time, id) = &self.end;
-        let values = (self.tenant, hour, self.from, "", time, id);
-        let pages =
-            self.shared.session.execute_iter(statement, values).await.map_err(failed.of())?;
+        let (session, statements) = (&self.shared.session, &self.shared.statements);
+        let (tenant, from, (time, id)) = (self.tenant, self.from, &self.end);
+        let pages = match self.attribute {
+            None => {
+                let statement = paged(&statements.read_listed, count);
+                session.execute_iter(statement, (tenant, hour, from, "", time, id)).await
+            }
+            Some((name, value)) => {
+                let statement = paged(&statements.read_listed_by_attribute, count);
+                let values = (tenant, name, value, hour, from, "", time, id);
+                session.execute_iter(statement, values).await
+            }
+        };
+        let pages = pages.map_err(failed.of())?;
         let rows = pages.rows_stream::<Place>().map_err(failed.of())?;
         rows.take(count).try_collect().await.map_err(failed.of())
     }
@@ -139,10 +167,19 @@ impl<'a> Places<'a> {
         }
         let failed = failed("list hours");
         let Some(newest) = self.next_hour else { return Ok(None) };
-        let statement = paged(&self.shared.statements.read_hours, HOURS);
-        let values = (self.tenant, self.from.div_euclid(HOUR_MS), newest);
-        let pages =
-            self.shared.session.execute_iter(statement, values).await.map_err(failed.of())?;
+        let (session, statements) = (&self.shared.session, &self.shared.statements);
+        let (tenant, oldest) = (self.tenant, self.from.div_euclid(HOUR_MS));
+        let pages = match self.attribute {
+            None => {
+                let statement = paged(&statements.read_hours, HOURS);
+                session.execute_iter(statement, (tenant, oldest, newest)).await
+            }
+            Some((name, value)) => {
+                let statement = paged(&statements.read_hours_by_attribute, HOURS);
+                session.execute_iter(statement, (tenant, name, value, oldest, newest)).await
+            }
+        };
+        let pages = pages.map_err(failed.of())?;
         let rows = pages.rows_stream::<(i64,)>().map_err(failed.of())?;
         let hours: Vec<(i64,)> = rows.take(HOURS).try_collect().await.map_err(failed.of())?;
         self.next_hour = match hours.last() {

@@ -12,6 +12,7 @@
 //! after its beginning has expired is found by its id, and not listed.
 
 mod list;
+mod listing;
 mod rank;
 mod read;
 mod recent;
@@ -166,6 +167,8 @@ struct Shared {
     listed: Mutex<Recent>,
     /// The hours that this process has noted.
     hours: Mutex<Recent>,
+    /// The same, of those with a search attribute.
+    hours_by_attribute: Mutex<Recent>,
 }
 
 /// The keyspace and its tables, before they are a store.
@@ -249,6 +252,7 @@ impl Keyspace {
             writes: Semaphore::new(WRITES),
             listed: Mutex::default(),
             hours: Mutex::default(),
+            hours_by_attribute: Mutex::default(),
         };
         Ok(Cql { shared: Arc::new(shared) })
     }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::Shared;
 use crate::codec::decode;
-use crate::summary::Summary;
+use crate::summary::{Columns, Summary};
 use crate::value::{Joined, Reading};
 use crate::visible::{Visible, is_news};
 use crate::{Execution, LogPlace, StoreError, ValueHash};
@@ -30,21 +30,34 @@ pub(super) async fn execution(
     tenant: &str,
     id: &str,
 ) -> Result<Option<Execution>, StoreError> {
+    Ok(summary(shared, tenant, id).await?.map(|summary| summary.into_execution(tenant, id)))
+}
+
+/// What is kept of an execution besides its events and rows.
+pub(super) async fn summary(
+    shared: &Shared,
+    tenant: &str,
+    id: &str,
+) -> Result<Option<Summary>, StoreError> {
     let failed = failed("read an execution");
     let statement = &shared.statements.read_execution;
     let answer =
         shared.session.execute_unpaged(statement, (tenant, id)).await.map_err(failed.of())?;
     let rows = answer.into_rows_result().map_err(failed.of())?;
     let row = rows
-        .maybe_first_row::<(Value, Value, Value, Value, Value, Value)>()
+        .maybe_first_row::<(Value, Value, Value, Value, Value, Value, Value)>()
         .map_err(failed.of())?;
-    let Some((created, accepted, logged, latest, standing, ended)) = row else { return Ok(None) };
+    let Some((created, accepted, logged, attributed, latest, standing, ended)) = row else {
+        return Ok(None);
+    };
     let created: Option<(Kind, Millis)> = part(tenant, id, "created", created)?;
     let (mut kind, created) = created.unzip();
     let mut keep = |of: Option<Kind>| kind = kind.or(of);
     let (of, accepted) = part(tenant, id, "accepted", accepted)?.unzip();
     keep(of);
     let (of, logged) = part(tenant, id, "logged", logged)?.unzip();
+    keep(of);
+    let (of, attributed) = part(tenant, id, "attributed", attributed)?.unzip();
     keep(of);
     let (of, latest) = part(tenant, id, "latest", latest)?.unzip();
     keep(of);
@@ -53,8 +66,8 @@ pub(super) async fn execution(
     let (of, ended) = part(tenant, id, "ended", ended)?.unzip();
     keep(of);
     let Some(kind) = kind else { return Ok(None) };
-    Ok(Summary::of_parts(kind, created, accepted, logged, latest, standing, ended)
-        .map(|summary| summary.into_execution(tenant, id)))
+    let columns = Columns { created, accepted, logged, attributed, latest, standing, ended };
+    Ok(Summary::of_columns(kind, columns))
 }
 
 fn part<T: DeserializeOwned>(

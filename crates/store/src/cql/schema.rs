@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(
             refused,
             [
-                "about: the tables have layout 9, and this program knows 2",
+                "about: the tables have layout 9, and this program knows 3",
                 "hours: column hour is missing",
                 "events: column number is int (clustering 0 asc), expected bigint (clustering 0 asc)",
                 "events: column more is not ours",

@@ -14,6 +14,7 @@ pub(super) struct Statements {
     pub(super) created: PreparedStatement,
     pub(super) accepted: PreparedStatement,
     pub(super) logged: PreparedStatement,
+    pub(super) attributed: PreparedStatement,
     pub(super) latest: PreparedStatement,
     pub(super) standing: PreparedStatement,
     pub(super) ended: PreparedStatement,
@@ -21,6 +22,10 @@ pub(super) struct Statements {
     pub(super) listed: PreparedStatement,
     /// (tenant, hour, ttl, timestamp)
     pub(super) hour: PreparedStatement,
+    /// (tenant, name, value, hour, time, execution, ttl, timestamp)
+    pub(super) listed_by_attribute: PreparedStatement,
+    /// (tenant, name, value, hour, ttl, timestamp)
+    pub(super) hour_by_attribute: PreparedStatement,
     /// (tenant, execution, number, newest, value, ttl, timestamp)
     pub(super) event: PreparedStatement,
     /// (tenant, execution, event time, source offset, event id, value, ttl, timestamp)
@@ -29,7 +34,8 @@ pub(super) struct Statements {
     pub(super) progress: PreparedStatement,
     /// (tenant, hash, chunk, length, value, ttl, timestamp)
     pub(super) value_chunk: PreparedStatement,
-    /// (tenant, execution) -> (created, accepted, logged, latest, standing, ended)
+    /// (tenant, execution) -> (created, accepted, logged, attributed, latest, standing,
+    /// ended)
     pub(super) read_execution: PreparedStatement,
     /// (tenant, execution, number) -> (number, newest, value) from there on
     pub(super) read_events: PreparedStatement,
@@ -40,6 +46,10 @@ pub(super) struct Statements {
     /// (tenant, hour, time, execution, time, execution) -> (time, execution), newest first; the first end
     /// is in, the second isn't
     pub(super) read_listed: PreparedStatement,
+    /// (tenant, name, value, hour, hour) -> as `read_hours`
+    pub(super) read_hours_by_attribute: PreparedStatement,
+    /// (tenant, name, value, hour, time, execution, time, execution) -> as `read_listed`
+    pub(super) read_listed_by_attribute: PreparedStatement,
     /// (prefix, topic, partition) -> next offset
     pub(super) read_progress: PreparedStatement,
     /// (tenant, hash) -> (chunk, length, value), in order
@@ -72,27 +82,36 @@ impl Statements {
             format!("SELECT {columns} FROM {keyspace}.{table} WHERE {of}")
         };
         let of_execution = "tenant = ? AND execution = ?";
+        let with_attribute = "tenant = ? AND name = ? AND value = ?";
+        let hours = "hour >= ? AND hour <= ?";
+        let places = "hour = ? AND (time, execution) >= (?, ?) AND (time, execution) < (?, ?)";
         let row_key = "event_time, source_offset, event_id";
         Ok(Self {
             created: prepare(update("created")).await?,
             accepted: prepare(update("accepted")).await?,
             logged: prepare(update("logged")).await?,
+            attributed: prepare(update("attributed")).await?,
             latest: prepare(update("latest")).await?,
             standing: prepare(update("standing")).await?,
             ended: prepare(update("ended")).await?,
             listed: prepare(lasting("executions_by_time", "tenant, hour, time, execution")).await?,
             hour: prepare(lasting("hours", "tenant, hour")).await?,
-            event: prepare(lasting("events", "tenant, execution, number, newest, value")).await?,
-            log_row: prepare(lasting(
-                "log_rows",
-                &format!("tenant, execution, {row_key}, value"),
+            listed_by_attribute: prepare(lasting(
+                "executions_by_attribute",
+                "tenant, name, value, hour, time, execution",
             ))
             .await?,
-            progress: prepare(insert("progress", "prefix, topic, partition_number, next_offset")).await?,
+            hour_by_attribute: prepare(lasting("hours_by_attribute", "tenant, name, value, hour"))
+                .await?,
+            event: prepare(lasting("events", "tenant, execution, number, newest, value")).await?,
+            log_row: prepare(lasting("log_rows", &format!("tenant, execution, {row_key}, value")))
+                .await?,
+            progress: prepare(insert("progress", "prefix, topic, partition_number, next_offset"))
+                .await?,
             value_chunk: prepare(lasting("value_chunks", "tenant, hash, chunk, length, value"))
                 .await?,
             read_execution: prepare(select(
-                "created, accepted, logged, latest, standing, ended",
+                "created, accepted, logged, attributed, latest, standing, ended",
                 "executions",
                 of_execution,
             ))
@@ -109,16 +128,24 @@ impl Statements {
                 &format!("{of_execution} AND ({row_key}) > (?, ?, ?)"),
             ))
             .await?,
-            read_hours: prepare(select(
-                "hour",
-                "hours",
-                "tenant = ? AND hour >= ? AND hour <= ?",
-            ))
-            .await?,
+            read_hours: prepare(select("hour", "hours", &format!("tenant = ? AND {hours}")))
+                .await?,
             read_listed: prepare(select(
                 "time, execution",
                 "executions_by_time",
-                "tenant = ? AND hour = ? AND (time, execution) >= (?, ?) AND (time, execution) < (?, ?)",
+                &format!("tenant = ? AND {places}"),
+            ))
+            .await?,
+            read_hours_by_attribute: prepare(select(
+                "hour",
+                "hours_by_attribute",
+                &format!("{with_attribute} AND {hours}"),
+            ))
+            .await?,
+            read_listed_by_attribute: prepare(select(
+                "time, execution",
+                "executions_by_attribute",
+                &format!("{with_attribute} AND {places}"),
             ))
             .await?,
             read_progress: prepare(select(

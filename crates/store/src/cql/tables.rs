@@ -4,7 +4,7 @@
 //! told apart by a person is a column; what only this program reads is a value with a version in it.
 
 /// The layout of the tables below; raised when one changes.
-pub(super) const LAYOUT: i32 = 2;
+pub(super) const LAYOUT: i32 = 3;
 
 /// A table.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ const fn value(name: &'static str, of: &'static str) -> Column {
 }
 
 /// All of them.
-pub(super) const ALL: [Table; 8] = [
+pub(super) const ALL: [Table; 10] = [
     Table {
         name: "about",
         comment: "the layout of the tables",
@@ -84,6 +84,7 @@ pub(super) const ALL: [Table; 8] = [
             value("created", "blob"),
             value("accepted", "blob"),
             value("logged", "blob"),
+            value("attributed", "blob"),
             value("latest", "blob"),
             value("standing", "blob"),
             value("ended", "blob"),
@@ -103,6 +104,29 @@ pub(super) const ALL: [Table; 8] = [
         name: "hours",
         comment: "the hours in which a tenant has executions",
         columns: &[partition("tenant", "text"), falling("hour", "bigint")],
+    },
+    Table {
+        name: "executions_by_attribute",
+        comment: "a tenant's executions by each of their search attributes, a partition an hour; rows whose time \
+                  another one beats are stale",
+        columns: &[
+            partition("tenant", "text"),
+            partition("name", "text"),
+            partition("value", "text"),
+            partition("hour", "bigint"),
+            falling("time", "bigint"),
+            falling("execution", "text"),
+        ],
+    },
+    Table {
+        name: "hours_by_attribute",
+        comment: "the hours in which a tenant has executions with a search attribute",
+        columns: &[
+            partition("tenant", "text"),
+            partition("name", "text"),
+            partition("value", "text"),
+            falling("hour", "bigint"),
+        ],
     },
     Table {
         name: "events",

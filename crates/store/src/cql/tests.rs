@@ -1,6 +1,7 @@
 //! The store on a real Cassandra, which `infra/local/up` starts once for all of these tests and which
 //! stops when they are over.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -290,13 +291,23 @@ async fn gateway_and_archive_list_an_execution_once() {
         let page = store.list("t", &Filter::default(), None, 10).await.unwrap();
         page.executions.iter().map(|found| found.created.0).collect::<Vec<_>>()
     };
+    let attributes = BTreeMap::from([("customer".to_owned(), "c-7".to_owned())]);
+    let filter = Filter { attributes: attributes.clone(), ..Filter::default() };
+    let finds = async |store: &Cql| {
+        let page = store.list("t", &filter, None, 10).await.unwrap();
+        page.executions.iter().map(|found| found.created.0).collect::<Vec<_>>()
+    };
     let mut admitted = event("t", "e", (0, 1), EventType::Admitted);
     admitted.time = Millis(2_000);
+    admitted.data = Some(domain::workflow::admitted::data(1, None, "{}", &attributes));
     archive.apply_event(&admitted).await.unwrap();
-    assert_eq!(lists(&gateway).await, [2_000]);
-    gateway.put_accepted(accepted("t", "e", "fast")).await.unwrap();
-    assert_eq!(lists(&archive).await, [1_000]);
-    assert_eq!(lists(&gateway).await, [1_000]);
+    assert_eq!((lists(&gateway).await, finds(&gateway).await), (vec![2_000], vec![2_000]));
+    let request =
+        AcceptedExecution { search_attributes: attributes.clone(), ..accepted("t", "e", "fast") };
+    gateway.put_accepted(request).await.unwrap();
+    for store in [&archive, &gateway] {
+        assert_eq!((lists(store).await, finds(store).await), (vec![1_000], vec![1_000]));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,6 @@
 //! only what will be written again.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 
 use bytes::Bytes;
 use domain::event::ExecutionEvent;
@@ -16,7 +15,7 @@ use scylla::statement::batch::{Batch as Statements, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlValue;
 
-use super::recent;
+use super::listing::{Attribution, Listing};
 use super::{Shared, WRITES, rank};
 use crate::codec::encode;
 use crate::summary::Summary;
@@ -28,11 +27,9 @@ const MUTATION_BYTES: usize = 256 * 1024;
 /// The same, for many small rows.
 const MUTATION_ROWS: usize = 200;
 
-/// The time that one partition of a list spans.
-pub(super) const HOUR_MS: i64 = 60 * 60 * 1000;
-
 /// One statement with its values.
-struct Write {
+#[derive(Debug)]
+pub(super) struct Write {
     statement: PreparedStatement,
     values: Vec<CqlValue>,
     bytes: usize,
@@ -128,9 +125,20 @@ async fn executions(
         places.extend(listing.write_place(shared, now));
     }
     first.extend(places.into_values().flat_map(cut));
+    let attributions: Vec<_> = summaries
+        .iter()
+        .flat_map(|((tenant, id), summary)| Attribution::all(tenant, id, summary))
+        .collect();
+    for attribution in &attributions {
+        let writes = [attribution.write_hour(shared, now), attribution.write_place(shared, now)];
+        first.extend(writes.into_iter().flatten().map(|write| vec![write]));
+    }
     carry_out(shared, "write events, rows and lists", first).await?;
     for listing in listings {
         listing.remember(shared);
+    }
+    for attribution in attributions {
+        attribution.remember(shared);
     }
     let summaries = summaries
         .into_iter()
@@ -229,7 +237,8 @@ fn write_summary(
     now: Millis,
 ) -> Mutation {
     let statements = &shared.statements;
-    let Summary { kind, created, touched, accepted, logged, latest, standing, ended } = summary;
+    let Summary { kind, created, touched, accepted, logged, attributed, latest, standing, ended } =
+        summary;
     let Some(left) = rank::seconds_left(shared.keep.executions, *touched, now) else {
         return Vec::new();
     };
@@ -253,6 +262,10 @@ fn write_summary(
         let rank = rank::earliest(logged.event_time);
         writes.push(write(&statements.logged, rank, encode(&(kind, logged))));
     }
+    if let Some(attributed) = attributed {
+        let rank = rank::earliest(attributed.time);
+        writes.push(write(&statements.attributed, rank, encode(&(kind, attributed))));
+    }
     if let Some(latest) = latest {
         let rank = rank::highest(latest.position);
         writes.push(write(&statements.latest, rank, encode(&(kind, latest))));
@@ -268,76 +281,8 @@ fn write_summary(
     writes
 }
 
-/// The place of an execution in its tenant's list. When something earlier comes up it gets another one;
-/// the old one stays, and readers pass over it.
-struct Listing {
-    tenant: String,
-    id: String,
-    time: Millis,
-    hour: i64,
-}
-
-impl Listing {
-    /// `None`: this process has listed it at that time or earlier.
-    fn due(shared: &Shared, tenant: &str, id: &str, time: Millis) -> Option<Self> {
-        let listed = shared.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = listed.get(&recent::key(tenant, id));
-        known.is_none_or(|known| time.0 < known).then(|| Self {
-            tenant: tenant.into(),
-            id: id.into(),
-            time,
-            hour: time.0.div_euclid(HOUR_MS),
-        })
-    }
-
-    fn write_place(&self, shared: &Shared, now: Millis) -> Option<Write> {
-        let left = rank::seconds_left(shared.keep.executions, self.time, now)?;
-        let values = vec![
-            CqlValue::Text(self.tenant.clone()),
-            CqlValue::BigInt(self.hour),
-            CqlValue::BigInt(self.time.0),
-            CqlValue::Text(self.id.clone()),
-            CqlValue::Int(left),
-            CqlValue::BigInt(rank::same(self.time)),
-        ];
-        Some(Write::new(&shared.statements.listed, values))
-    }
-
-    /// `None`: this process has noted the hour, or it is past its time.
-    fn write_hour(&self, shared: &Shared, now: Millis) -> Option<Write> {
-        let known = shared.hours.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.get(&self.hour_key()).is_some() {
-            return None;
-        }
-        let end = Millis(self.hour.saturating_add(1).saturating_mul(HOUR_MS));
-        let left = rank::seconds_left(shared.keep.executions, end, now)?;
-        let values = vec![
-            CqlValue::Text(self.tenant.clone()),
-            CqlValue::BigInt(self.hour),
-            CqlValue::Int(left),
-            CqlValue::BigInt(rank::same(end)),
-        ];
-        Some(Write::new(&shared.statements.hour, values))
-    }
-
-    /// Notes that it was written.
-    fn remember(self, shared: &Shared) {
-        let hour = self.hour_key();
-        shared.hours.lock().unwrap_or_else(PoisonError::into_inner).put(hour, 0);
-        let mut listed = shared.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = recent::key(&self.tenant, &self.id);
-        // Another call may have listed it earlier meanwhile.
-        let time = listed.get(&key).map_or(self.time.0, |known| known.min(self.time.0));
-        listed.put(key, time);
-    }
-
-    fn hour_key(&self) -> String {
-        recent::key(&self.tenant, &self.hour.to_string())
-    }
-}
-
 impl Write {
-    fn new(statement: &PreparedStatement, values: Vec<CqlValue>) -> Self {
+    pub(super) fn new(statement: &PreparedStatement, values: Vec<CqlValue>) -> Self {
         let bytes = values.iter().map(size).sum();
         Self { statement: statement.clone(), values, bytes }
     }

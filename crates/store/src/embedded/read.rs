@@ -6,10 +6,10 @@ use bytes::Bytes;
 use domain::event::{ExecutionEvent, Position};
 use domain::log_row::ExecutionLogRecord;
 use domain::time::Millis;
-use redb::{Database, ReadTransaction, ReadableDatabase};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 
 use super::tables::{
-    BY_TIME, EVENTS, EXECUTIONS, LOG_ROWS, PROGRESS, VALUE_HEADS, VALUES, successor,
+    BY_ATTRIBUTE, BY_TIME, EVENTS, EXECUTIONS, LOG_ROWS, PROGRESS, VALUE_HEADS, VALUES, successor,
 };
 use crate::codec::decode;
 use crate::summary::Summary;
@@ -20,6 +20,9 @@ use crate::{Cursor, Execution, Filter, LogPlace, Page, StoreError, ValueHash};
 /// The most executions that one call of `list` looks at. A page that finds too few of the wanted ones
 /// among them says where to go on.
 const LOOKED_AT: usize = 2_000;
+
+/// What fails when a list does.
+const LIST: &str = "list executions";
 
 pub(super) fn execution(
     database: &Database,
@@ -80,37 +83,77 @@ pub(super) fn list(
     cursor: Option<&Cursor>,
     limit: usize,
 ) -> Result<Page, StoreError> {
-    const OPERATION: &str = "list executions";
     let transaction = begin(database)?;
-    let by_time = transaction.open_table(BY_TIME).map_err(failed(OPERATION))?;
-    let summaries = transaction.open_table(EXECUTIONS).map_err(failed(OPERATION))?;
+    let summaries = transaction.open_table(EXECUTIONS).map_err(failed(LIST))?;
     let from = filter.from.map_or(i64::MIN, |from| from.0);
-    let behind = successor(tenant);
-    let end_of_tenant = (behind.as_str(), i64::MIN, "");
-    let to = filter.to.map_or(end_of_tenant, |to| (tenant, to.0, ""));
-    let end = cursor.map_or(to, |cursor| to.min((tenant, cursor.created().0, cursor.id())));
-    let mut page = Page::default();
-    if end <= (tenant, from, "") {
-        return Ok(page);
+    let to = filter.to.map(|to| (to.0, ""));
+    let cursor = cursor.map(|cursor| (cursor.created().0, cursor.id()));
+    // The place behind the last one; `None`: the end of the list.
+    let end = match (to, cursor) {
+        (Some(to), Some(cursor)) => Some(to.min(cursor)),
+        (to, cursor) => to.or(cursor),
+    };
+    if end.is_some_and(|end| end <= (from, "")) {
+        return Ok(Page::default());
     }
-    let rows =
-        by_time.range::<(&str, i64, &str)>((tenant, from, "")..end).map_err(failed(OPERATION))?;
+    match filter.attributes.first_key_value() {
+        None => {
+            let by_time = transaction.open_table(BY_TIME).map_err(failed(LIST))?;
+            let behind = successor(tenant);
+            let end = end.map_or((behind.as_str(), i64::MIN, ""), |(time, id)| (tenant, time, id));
+            let rows = by_time
+                .range::<(&str, i64, &str)>((tenant, from, "")..end)
+                .map_err(failed(LIST))?;
+            let places = rows.rev().map(|row| {
+                let (key, _) = row.map_err(failed(LIST))?;
+                let (_, time, id) = key.value();
+                Ok((time, id.to_owned()))
+            });
+            page(&summaries, tenant, filter, places, limit)
+        }
+        // Those that have the first attribute; whether they have the others is told by themselves.
+        Some((name, value)) => {
+            let (name, value) = (name.as_str(), value.as_str());
+            let by_attribute = transaction.open_table(BY_ATTRIBUTE).map_err(failed(LIST))?;
+            let behind = successor(value);
+            let end = end.map_or((tenant, name, behind.as_str(), i64::MIN, ""), |(time, id)| {
+                (tenant, name, value, time, id)
+            });
+            let start = (tenant, name, value, from, "");
+            let rows = by_attribute
+                .range::<(&str, &str, &str, i64, &str)>(start..end)
+                .map_err(failed(LIST))?;
+            let places = rows.rev().map(|row| {
+                let (key, _) = row.map_err(failed(LIST))?;
+                let (_, _, _, time, id) = key.value();
+                Ok((time, id.to_owned()))
+            });
+            page(&summaries, tenant, filter, places, limit)
+        }
+    }
+}
+
+/// The wanted ones of the executions at these places.
+fn page(
+    summaries: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
+    tenant: &str,
+    filter: &Filter,
+    places: impl Iterator<Item = Result<(i64, String), StoreError>>,
+    limit: usize,
+) -> Result<Page, StoreError> {
+    let mut page = Page::default();
     let mut last: Option<Cursor> = None;
-    for (looked_at, row) in rows.rev().enumerate() {
+    for (looked_at, place) in places.enumerate() {
         if page.executions.len() == limit || looked_at == LOOKED_AT {
             page.next = last;
             break;
         }
-        let (key, _) = row.map_err(failed(OPERATION))?;
-        let (_, created, id) = key.value();
-        last = Some(Cursor::after(Millis(created), id));
-        let Some(value) = summaries.get((tenant, id)).map_err(failed(OPERATION))? else {
-            continue;
-        };
-        let execution = summary(tenant, id, value.value())?.into_execution(tenant, id);
-        let wanted = filter.kind.is_none_or(|kind| kind == execution.kind)
-            && filter.status.is_none_or(|status| status == execution.status);
-        if wanted {
+        let (time, id) = place?;
+        let found = summaries.get((tenant, id.as_str())).map_err(failed(LIST))?;
+        last = Some(Cursor::after(Millis(time), id.clone()));
+        let Some(value) = found else { continue };
+        let execution = summary(tenant, &id, value.value())?.into_execution(tenant, &id);
+        if filter.wants(&execution) {
             page.executions.push(execution);
         }
     }

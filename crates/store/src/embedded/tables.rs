@@ -25,6 +25,11 @@ pub(super) const LOG_ROWS: TableDefinition<'_, (&str, &str, i64, i64, &str), &[u
 pub(super) const BY_TIME: TableDefinition<'_, (&str, i64, &str), ()> =
     TableDefinition::new("by-time");
 
+/// (tenant, name, value, time, execution): a tenant's executions by each of their search attributes, and by
+/// the time at which those were named. A file from before has none, and so have its executions.
+pub(super) const BY_ATTRIBUTE: TableDefinition<'_, (&str, &str, &str, i64, &str), ()> =
+    TableDefinition::new("by-attribute");
+
 /// (created, tenant, execution): all executions by time, for the retention.
 pub(super) const BY_AGE: TableDefinition<'_, (i64, &str, &str), ()> =
     TableDefinition::new("by-age");
@@ -61,6 +66,7 @@ pub(super) fn prepare(database: &Database) -> Result<u32, redb::Error> {
         transaction.open_table(EVENTS)?;
         transaction.open_table(LOG_ROWS)?;
         transaction.open_table(BY_TIME)?;
+        transaction.open_table(BY_ATTRIBUTE)?;
         transaction.open_table(BY_AGE)?;
         transaction.open_table(PROGRESS)?;
         transaction.open_table(VALUES)?;

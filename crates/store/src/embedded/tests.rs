@@ -8,7 +8,7 @@ use domain::log_row::ExecutionLogRecord;
 use domain::topic::Kind;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use redb::{Durability, ReadableTableMetadata as _};
+use redb::{Durability, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
 
 use super::*;
 use crate::conformance::{self, accepted, event};
@@ -207,6 +207,13 @@ async fn expiry_deletes_what_is_old_with_all_its_rows_and_nothing_else() {
         said.time = Millis(9_000);
         said
     });
+    for batch in [&mut old, &mut young] {
+        for said in batch.events.iter_mut().filter(|said| said.tenant == TENANT) {
+            said.event_type = EventType::Admitted;
+            let attributes = [("customer".to_owned(), "c-7".to_owned())].into();
+            said.data = Some(domain::workflow::admitted::data(1, None, "{}", &attributes));
+        }
+    }
     young.progress = batch(&[], 5).progress;
     store.archive(old).await.unwrap();
     store.archive(young).await.unwrap();
@@ -223,6 +230,14 @@ async fn expiry_deletes_what_is_old_with_all_its_rows_and_nothing_else() {
     let page = store.list(TENANT, &Filter::default(), None, 10).await.unwrap();
     let left: Vec<_> = page.executions.iter().map(|execution| execution.id.as_str()).collect();
     assert_eq!(left, ["old-1 ", "new"]);
+    let transaction = store.shared.database.begin_read().unwrap();
+    let table = transaction.open_table(tables::BY_ATTRIBUTE).unwrap();
+    let mut left: Vec<_> = Vec::new();
+    for row in table.iter().unwrap() {
+        left.push(row.unwrap().0.value().4.to_owned());
+    }
+    left.sort();
+    assert_eq!(left, ["new", "old-1 "]);
     assert_eq!(store.progress("results", 0).await.unwrap(), Some(5));
 }
 

@@ -16,11 +16,11 @@ use tokio::time::{Instant, timeout_at};
 use super::FLUSH_EVERY;
 use super::read::{self, failed};
 use super::tables::{
-    BY_AGE, BY_TIME, EVENTS, EXECUTIONS, LOG_ROWS, PROGRESS, VALUE_HEADS, VALUES, VALUES_BY_AGE,
-    successor,
+    BY_AGE, BY_ATTRIBUTE, BY_TIME, EVENTS, EXECUTIONS, LOG_ROWS, PROGRESS, VALUE_HEADS, VALUES,
+    VALUES_BY_AGE, successor,
 };
 use crate::codec::encode;
-use crate::summary::Summary;
+use crate::summary::{Attributed, Summary};
 use crate::value::cut;
 use crate::{AcceptedExecution, Batch, LogPlace, StoreError, ValueHash};
 
@@ -195,6 +195,7 @@ struct Open<'t> {
     events: Table<'t, (&'static str, &'static str, i64), &'static [u8]>,
     log_rows: Table<'t, (&'static str, &'static str, i64, i64, &'static str), &'static [u8]>,
     by_time: Table<'t, (&'static str, i64, &'static str), ()>,
+    by_attribute: Table<'t, (&'static str, &'static str, &'static str, i64, &'static str), ()>,
     by_age: Table<'t, (i64, &'static str, &'static str), ()>,
     progress: Table<'t, (&'static str, i32), &'static [u8]>,
     values: Table<'t, (&'static str, &'static str, i32), &'static [u8]>,
@@ -210,6 +211,7 @@ impl<'t> Open<'t> {
             events: transaction.open_table(EVENTS).map_err(failed())?,
             log_rows: transaction.open_table(LOG_ROWS).map_err(failed())?,
             by_time: transaction.open_table(BY_TIME).map_err(failed())?,
+            by_attribute: transaction.open_table(BY_ATTRIBUTE).map_err(failed())?,
             by_age: transaction.open_table(BY_AGE).map_err(failed())?,
             progress: transaction.open_table(PROGRESS).map_err(failed())?,
             values: transaction.open_table(VALUES).map_err(failed())?,
@@ -302,7 +304,17 @@ impl<'t> Open<'t> {
             return Ok(());
         }
         let created = summary.created.0;
-        let listed = before.map(|before| before.created.0);
+        let listed = before.as_ref().map(|before| before.created.0);
+        let attributed = before.and_then(|before| before.attributed);
+        if attributed != summary.attributed {
+            self.unlist_by_attributes(tenant, id, attributed.as_ref()).map_err(failed())?;
+            if let Some(Attributed { time, attributes }) = &summary.attributed {
+                for (name, value) in attributes {
+                    let place = (tenant, name.as_str(), value.as_str(), time.0, id);
+                    self.by_attribute.insert(place, ()).map_err(failed())?;
+                }
+            }
+        }
         if listed != Some(created) {
             if let Some(listed) = listed {
                 self.by_time.remove((tenant, listed, id)).map_err(failed())?;
@@ -312,6 +324,20 @@ impl<'t> Open<'t> {
             self.by_age.insert((created, tenant, id), ()).map_err(failed())?;
         }
         self.executions.insert((tenant, id), encode(&summary).as_slice()).map_err(failed())?;
+        Ok(())
+    }
+
+    /// Takes an execution out of the lists by attribute.
+    fn unlist_by_attributes(
+        &mut self,
+        tenant: &str,
+        id: &str,
+        attributed: Option<&Attributed>,
+    ) -> Result<(), redb::StorageError> {
+        let Some(Attributed { time, attributes }) = attributed else { return Ok(()) };
+        for (name, value) in attributes {
+            self.by_attribute.remove((tenant, name.as_str(), value.as_str(), time.0, id))?;
+        }
         Ok(())
     }
 
@@ -334,12 +360,14 @@ impl<'t> Open<'t> {
         }
         let mut executions = 0;
         for (created, tenant, id) in &candidates {
-            let touched =
+            let summary =
                 match self.executions.get((tenant.as_str(), id.as_str())).map_err(failed())? {
-                    Some(value) => Some(read::summary(tenant, id, value.value())?.touched),
+                    Some(value) => Some(read::summary(tenant, id, value.value())?),
                     None => None,
                 };
-            if touched.is_none_or(|touched| touched < before) {
+            if summary.as_ref().is_none_or(|summary| summary.touched < before) {
+                let attributed = summary.and_then(|summary| summary.attributed);
+                self.unlist_by_attributes(tenant, id, attributed.as_ref()).map_err(failed())?;
                 self.delete(*created, tenant, id).map_err(failed())?;
                 executions += 1;
             }

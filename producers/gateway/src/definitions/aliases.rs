@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use domain::catalogue::{Catalogue, Version, alias};
-use domain::workflow::problem::{Problem as Found, Severity};
+use domain::workflow::problem::Problem as Found;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -22,7 +22,7 @@ use crate::docs::shapes::ProblemDetails;
 use crate::fault::{Fault, Problem};
 use crate::trace::Trace;
 
-use super::change::{Change, deleted, expected, propose};
+use super::change::Asker;
 use super::{WORKFLOWS, etag, workflow_name};
 
 /// A name for a version of a workflow.
@@ -195,16 +195,13 @@ pub(crate) async fn put(
     if WORKFLOWS.version(&catalogue, tenant, &place.workflow, version).is_err() {
         let message =
             format!("{:?} has no version {version}: name one that it has", place.workflow);
-        let found = Found { severity: Severity::Error, pointer: "/version".into(), message };
-        return Err(Problem(Fault::Refused { problems: vec![found] }));
+        let problems = vec![Found::error("/version", message)];
+        return Err(Problem(Fault::Refused { problems }));
     }
     let stands = catalogue.history(WORKFLOWS.kind, tenant, &place.full).last();
-    let expects = expected(&headers, stands)?;
-    let body = Some(alias::body(version));
-    let change = Change { kind: WORKFLOWS.kind, name: &place.full, expects, body };
-    let revision = propose(&app, &caller.principal, &trace, change).await?;
-    let fresh = stands.is_none_or(|version| version.body.is_none());
-    let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
+    let asker = Asker { app: &app, principal: &caller.principal, trace: &trace, headers: &headers };
+    let body = alias::body(version);
+    let (status, revision) = asker.put(WORKFLOWS.kind, &place.full, stands, body).await?;
     let catalogue = app.definitions.snapshot();
     let made = catalogue.version(WORKFLOWS.kind, tenant, &place.full, revision);
     Ok(place.shown(made.ok_or_else(|| place.missing())?)?.answer(status))
@@ -238,8 +235,6 @@ pub(crate) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let place = Place::of(path)?;
     place.find(&app.definitions.snapshot(), caller.tenant())?;
-    let expects = deleted(&headers)?;
-    let change = Change { kind: WORKFLOWS.kind, name: &place.full, expects, body: None };
-    propose(&app, &caller.principal, &trace, change).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let asker = Asker { app: &app, principal: &caller.principal, trace: &trace, headers: &headers };
+    Ok(asker.delete(WORKFLOWS.kind, &place.full).await?)
 }

@@ -2,60 +2,94 @@
 
 use std::time::Duration;
 
-use axum::http::HeaderMap;
 use axum::http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
+use axum::http::{HeaderMap, StatusCode};
 use domain::catalogue::{DefinitionKind, DefinitionProposed, Outcome, Version};
 use service::auth::Principal;
 
-use crate::App;
 use crate::audit;
 use crate::fault::Fault;
 use crate::publish::{new_id, now};
 use crate::trace::Trace;
+use crate::{App, RECORD_BODY_BYTES};
 
 /// How long a proposal's outcome is waited for: a round trip through the log takes milliseconds.
 const OUTCOME_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is to change.
-pub(super) struct Change<'a> {
-    pub(super) kind: DefinitionKind,
-    /// The name that it has in the log.
-    pub(super) name: &'a str,
-    /// The version that it replaces; 0: none.
-    pub(super) expects: i32,
-    /// What it shall say; `None` deletes.
-    pub(super) body: Option<String>,
+/// Who asks for a change, and which version they mean to replace.
+pub(super) struct Asker<'a> {
+    pub(super) app: &'a App,
+    pub(super) principal: &'a Principal,
+    pub(super) trace: &'a Trace,
+    pub(super) headers: &'a HeaderMap,
 }
 
-/// Proposes a change of the caller's tenant; the version that it became.
-pub(super) async fn propose(
-    app: &App,
-    principal: &Principal,
-    trace: &Trace,
-    change: Change<'_>,
-) -> Result<i32, Fault> {
-    let proposal = DefinitionProposed {
-        id: new_id(),
-        kind: change.kind,
-        tenant: principal.tenant.clone(),
-        name: change.name.to_owned(),
-        expects: change.expects,
-        body: change.body,
-        proposed_by: format!("key {}", principal.key_id),
-        time: now(),
-    };
-    app.publish_proposal(&proposal, trace).await.map_err(|error| error.into_fault(None))?;
-    let outcome = app.definitions.wait_for(&proposal.id, OUTCOME_PATIENCE).await;
-    audit::proposed(&proposal, principal, outcome);
-    match outcome {
-        Some(Outcome::Accepted(version)) => Ok(version),
-        Some(Outcome::Conflict(version)) => Err(conflict(version)),
-        None => Err(Fault::Undecided { proposal: proposal.id }),
+/// What is to change.
+struct Change<'a> {
+    kind: DefinitionKind,
+    /// The name that it has in the log.
+    name: &'a str,
+    /// The version that it replaces; 0: none.
+    expects: i32,
+    /// What it shall say; `None` deletes.
+    body: Option<String>,
+}
+
+impl Asker<'_> {
+    /// Stores a body in place of what `stands`; whether it is new, and its version.
+    pub(super) async fn put(
+        &self,
+        kind: DefinitionKind,
+        name: &str,
+        stands: Option<&Version>,
+        body: String,
+    ) -> Result<(StatusCode, i32), Fault> {
+        if body.len() > RECORD_BODY_BYTES {
+            return Err(Fault::TooLarge { limit: RECORD_BODY_BYTES });
+        }
+        let expects = expected(self.headers, stands)?;
+        let number = self.propose(Change { kind, name, expects, body: Some(body) }).await?;
+        let is_new = stands.is_none_or(|version| version.body.is_none());
+        Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, number))
+    }
+
+    /// Deletes what stands.
+    pub(super) async fn delete(
+        &self,
+        kind: DefinitionKind,
+        name: &str,
+    ) -> Result<StatusCode, Fault> {
+        let expects = deleted(self.headers)?;
+        self.propose(Change { kind, name, expects, body: None }).await?;
+        Ok(StatusCode::NO_CONTENT)
+    }
+
+    /// Proposes a change of the caller's tenant; the version that it became.
+    async fn propose(&self, change: Change<'_>) -> Result<i32, Fault> {
+        let Self { app, principal, trace, .. } = *self;
+        let proposal = DefinitionProposed {
+            id: new_id(),
+            kind: change.kind,
+            tenant: principal.tenant.clone(),
+            name: change.name.to_owned(),
+            expects: change.expects,
+            body: change.body,
+            proposed_by: format!("key {}", principal.key_id),
+            time: now(),
+        };
+        app.publish_proposal(&proposal, trace).await.map_err(|error| error.into_fault(None))?;
+        let outcome = app.definitions.wait_for(&proposal.id, OUTCOME_PATIENCE).await;
+        audit::proposed(&proposal, principal, outcome);
+        match outcome {
+            Some(Outcome::Accepted(version)) => Ok(version),
+            Some(Outcome::Conflict(version)) => Err(conflict(version)),
+            None => Err(Fault::Undecided { proposal: proposal.id }),
+        }
     }
 }
 
 /// The version that the client means to replace; 0: none.
-pub(super) fn expected(headers: &HeaderMap, stands: Option<&Version>) -> Result<i32, Fault> {
+fn expected(headers: &HeaderMap, stands: Option<&Version>) -> Result<i32, Fault> {
     match (text(headers, &IF_MATCH), text(headers, &IF_NONE_MATCH)) {
         (Some(tag), None) => version(tag),
         (None, Some("*")) => match stands {
@@ -74,7 +108,7 @@ pub(super) fn expected(headers: &HeaderMap, stands: Option<&Version>) -> Result<
 }
 
 /// The version that the client means to delete.
-pub(super) fn deleted(headers: &HeaderMap) -> Result<i32, Fault> {
+fn deleted(headers: &HeaderMap) -> Result<i32, Fault> {
     match (text(headers, &IF_MATCH), text(headers, &IF_NONE_MATCH)) {
         (Some(tag), None) => version(tag),
         (None, None) => Err(Fault::PreconditionRequired(

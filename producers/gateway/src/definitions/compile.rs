@@ -23,8 +23,8 @@ use crate::docs::shapes::Finding;
 use crate::fault::{Fault, Problem};
 use crate::verbs;
 
-use super::WORKFLOWS;
 use super::source::Source;
+use super::{WORKFLOWS, said};
 
 /// Which version is looked at.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -136,14 +136,7 @@ pub(super) fn find<'c>(
 
 /// What a version says. One that was written into the topic by somebody else may be no JSON.
 pub(super) fn read(version: &Version, name: &str) -> Result<Value, Fault> {
-    let body = version.body.as_deref().ok_or_else(|| WORKFLOWS.missing(name))?;
-    serde_json::from_str(body).map_err(|error| Fault::Refused {
-        problems: vec![Found {
-            severity: domain::workflow::problem::Severity::Error,
-            pointer: String::new(),
-            message: format!("the stored definition is no JSON: {error}"),
-        }],
-    })
+    said(version.body.as_deref().ok_or_else(|| WORKFLOWS.missing(name))?)
 }
 
 /// Compiles a definition, and gives it back. That takes as long as the definition is large, so it has a

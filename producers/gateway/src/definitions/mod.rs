@@ -22,14 +22,18 @@ use axum::http::header::ETAG;
 use axum::response::{IntoResponse as _, Response};
 use domain::catalogue::{Catalogue, DefinitionKind, Version};
 use domain::workflow::definition::{MAX_NAME_BYTES, is_name};
+use domain::workflow::problem::Problem as Found;
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::docs::shapes::Finding;
 use crate::fault::Fault;
 use crate::shape;
 
+use self::change::Asker;
 use self::page::Page;
 
 /// A kind of definition, as these routes meet it.
@@ -84,6 +88,22 @@ impl Definition {
         let (number, time) = (version.number, version.time.0);
         Some(Self { name: name.to_owned(), version: number, time, definition })
     }
+}
+
+/// A definition that was just stored.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StoredDefinition {
+    name: String,
+    /// Its version, from 1.
+    version: i32,
+    /// When it was proposed: milliseconds since the epoch.
+    time: i64,
+    /// What it says.
+    #[schema(value_type = serde_json::Map<String, Value>)]
+    definition: Box<RawValue>,
+    /// What its author should look at.
+    #[schema(value_type = Vec<Finding>)]
+    warnings: Vec<Found>,
 }
 
 /// One of the versions of a definition.
@@ -172,6 +192,35 @@ impl Sort {
         self.answer(StatusCode::OK, &name, self.newest(&catalogue, tenant, &name)?)
     }
 
+    /// Stores what was checked. The answer with it, and with what its author should look at.
+    async fn put(
+        &self,
+        asker: &Asker<'_>,
+        name: &str,
+        stands: Option<&Version>,
+        (definition, warnings): (&Value, Vec<Found>),
+    ) -> Result<Response, Fault> {
+        // What was checked is what is stored: of a field that the text has twice, only one is in there.
+        let (status, number) = asker.put(self.kind, name, stands, definition.to_string()).await?;
+        let catalogue = asker.app.definitions.snapshot();
+        let version = self.version(&catalogue, &asker.principal.tenant, name, number)?;
+        let Definition { name, version, time, definition } =
+            Definition::of(name, version).ok_or_else(|| self.missing(name))?;
+        let stored = StoredDefinition { name, version, time, definition, warnings };
+        Ok((status, [(ETAG, etag(number))], Json(stored)).into_response())
+    }
+
+    /// Deletes what a path names.
+    async fn delete(
+        &self,
+        asker: &Asker<'_>,
+        path: Result<Path<String>, PathRejection>,
+    ) -> Result<StatusCode, Fault> {
+        let name = self.name(path)?;
+        self.newest(&asker.app.definitions.snapshot(), &asker.principal.tenant, &name)?;
+        asker.delete(self.kind, &name).await
+    }
+
     /// The answer with one version.
     fn get_version(
         &self,
@@ -218,6 +267,14 @@ pub(crate) fn workflow_name(name: &str, place: &str) -> Result<(), Fault> {
     }
     let problem = format!("must have 1 to {MAX_NAME_BYTES} letters, digits, `-`, `_` and `.`");
     Err(Fault::invalid(place, problem))
+}
+
+/// What a stored body says. One that was written into the topic by somebody else may be no JSON.
+pub(crate) fn said(body: &str) -> Result<Value, Fault> {
+    serde_json::from_str(body).map_err(|error| {
+        let message = format!("the stored definition is no JSON: {error}");
+        Fault::Refused { problems: vec![Found::error("", message)] }
+    })
 }
 
 fn etag(version: i32) -> String {

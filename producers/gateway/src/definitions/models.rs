@@ -18,7 +18,7 @@ use crate::docs::shapes::ProblemDetails;
 use crate::fault::{Fault, Problem};
 use crate::trace::Trace;
 
-use super::change::{Change, deleted, expected, propose};
+use super::change::Asker;
 use super::page::Paging;
 use super::{Definition, MODELS, Versions};
 
@@ -110,11 +110,8 @@ pub(crate) async fn put(
     let tenant = caller.tenant();
     let catalogue = app.definitions.snapshot();
     let stands = catalogue.history(MODELS.kind, tenant, &name).last();
-    let expects = expected(&headers, stands)?;
-    let change = Change { kind: MODELS.kind, name: &name, expects, body: Some(body) };
-    let number = propose(&app, &caller.principal, &trace, change).await?;
-    let fresh = stands.is_none_or(|version| version.body.is_none());
-    let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
+    let asker = Asker { app: &app, principal: &caller.principal, trace: &trace, headers: &headers };
+    let (status, number) = asker.put(MODELS.kind, &name, stands, body).await?;
     let catalogue = app.definitions.snapshot();
     Ok(MODELS.answer(status, &name, MODELS.version(&catalogue, tenant, &name, number)?)?)
 }
@@ -155,12 +152,8 @@ pub(crate) async fn delete(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let name = MODELS.name(path)?;
-    MODELS.newest(&app.definitions.snapshot(), caller.tenant(), &name)?;
-    let expects = deleted(&headers)?;
-    let change = Change { kind: MODELS.kind, name: &name, expects, body: None };
-    propose(&app, &caller.principal, &trace, change).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let asker = Asker { app: &app, principal: &caller.principal, trace: &trace, headers: &headers };
+    Ok(MODELS.delete(&asker, path).await?)
 }
 
 /// The versions of a model definition, the newest first; also when it is deleted.

@@ -7,28 +7,26 @@ use std::sync::Arc;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::header::ETAG;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::{Extension, Json};
 use domain::catalogue::{Catalogue, Version};
 use domain::schedule::stored;
 use domain::workflow::problem::Problem as Found;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::App;
 use crate::auth::{Caller, Define, Look};
-use crate::docs::shapes::{Finding, ProblemDetails};
+use crate::docs::shapes::ProblemDetails;
 use crate::fault::{Fault, Problem};
 use crate::trace::Trace;
-use crate::{App, RECORD_BODY_BYTES};
 
-use super::change::{Change, deleted, expected, propose};
+use super::change::Asker;
 use super::page::Paging;
 use super::source::Source;
-use super::{Definition, SCHEDULES, Versions, etag};
+use super::{Definition, SCHEDULES, StoredDefinition, Versions};
 
 /// A schedule, as far as a list shows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -53,22 +51,6 @@ pub(crate) struct Schedules {
     /// Where the next page begins, as `cursor`; null on the last one.
     #[schema(required)]
     next: Option<String>,
-}
-
-/// A schedule that was just stored.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct StoredSchedule {
-    name: String,
-    /// Its version, from 1.
-    version: i32,
-    /// When it was proposed: milliseconds since the epoch.
-    time: i64,
-    /// What it says.
-    #[schema(value_type = serde_json::Map<String, Value>)]
-    definition: Box<RawValue>,
-    /// What its author should look at.
-    #[schema(value_type = Vec<Finding>)]
-    warnings: Vec<Found>,
 }
 
 /// The part of a definition that a list shows.
@@ -163,8 +145,8 @@ pub(crate) async fn get(
         (crate::docs::shapes::ScheduleDefinition = "application/yaml"),
     )),
     responses(
-        (status = 200, description = "It replaced the version", body = StoredSchedule),
-        (status = 201, description = "It is new", body = StoredSchedule),
+        (status = 200, description = "It replaced the version", body = StoredDefinition),
+        (status = 201, description = "It is new", body = StoredDefinition),
         (status = 409, description = "Another version stands", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 422, description = "It can't be used; `problems` says why", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 428, description = "The version to replace isn't named", body = ProblemDetails, content_type = "application/problem+json"),
@@ -186,23 +168,9 @@ pub(crate) async fn put(
     let (catalogue, tenant) = (app.definitions.snapshot(), caller.tenant());
     let (definition, result) = check(catalogue.clone(), tenant, &name, definition).await;
     let warnings = result.map_err(|problems| Fault::Refused { problems })?;
-    // What was checked is what is stored: of a field that the text has twice, only one is in there.
-    let body = definition.to_string();
-    if body.len() > RECORD_BODY_BYTES {
-        return Err(Problem(Fault::TooLarge { limit: RECORD_BODY_BYTES }));
-    }
     let stands = catalogue.history(SCHEDULES.kind, tenant, &name).last();
-    let expects = expected(&headers, stands)?;
-    let change = Change { kind: SCHEDULES.kind, name: &name, expects, body: Some(body) };
-    let number = propose(&app, &caller.principal, &trace, change).await?;
-    let catalogue = app.definitions.snapshot();
-    let version = SCHEDULES.version(&catalogue, tenant, &name, number)?;
-    let Definition { name, version, time, definition } =
-        Definition::of(&name, version).ok_or_else(|| SCHEDULES.missing(&name))?;
-    let stored = StoredSchedule { name, version, time, definition, warnings };
-    let fresh = stands.is_none_or(|version| version.body.is_none());
-    let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, [(ETAG, etag(number))], Json(stored)).into_response())
+    let asker = Asker { app: &app, principal: &caller.principal, trace: &trace, headers: &headers };
+    Ok(SCHEDULES.put(&asker, &name, stands, (&definition, warnings)).await?)
 }
 
 /// Checks a definition, and gives it back with its warnings. The workflow is compiled for it, so that has a
@@ -247,12 +215,8 @@ pub(crate) async fn delete(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let name = SCHEDULES.name(path)?;
-    SCHEDULES.newest(&app.definitions.snapshot(), caller.tenant(), &name)?;
-    let expects = deleted(&headers)?;
-    let change = Change { kind: SCHEDULES.kind, name: &name, expects, body: None };
-    propose(&app, &caller.principal, &trace, change).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let asker = Asker { app: &app, principal: &caller.principal, trace: &trace, headers: &headers };
+    Ok(SCHEDULES.delete(&asker, path).await?)
 }
 
 /// The versions of a schedule, the newest first; also when it is deleted.

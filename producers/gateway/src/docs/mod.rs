@@ -43,6 +43,8 @@ use crate::{
         crate::bulk::cancel,
         crate::bulk::pause,
         crate::bulk::resume,
+        crate::bulk_again::retry,
+        crate::bulk_again::restart,
         steering::cancel,
         steering::pause,
         steering::resume,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use domain::event::EventType;
+use domain::event::{EventType, ExecutionEvent};
+use domain::topic::Kind;
 use serde_json::{Value, json};
 use store::Store as _;
 
@@ -46,6 +47,45 @@ async fn list_is_the_newest_first_in_pages_and_filtered() {
 }
 
 #[tokio::test]
+async fn list_is_filtered_by_search_attributes_of_any_name() {
+    let served = Served::new().await;
+    let mut told = [
+        ("e1", json!({"customer": "c 7", "status": "new"})),
+        ("e2", json!({"customer": "c 7", "a&b=c": "x/1"})),
+        ("e3", json!({"customer": "c"})),
+    ];
+    for (number, (id, attributes)) in (1..).zip(&mut told) {
+        let data = json!({"version": 1, "input": {}, "search_attributes": attributes});
+        let admitted = ExecutionEvent {
+            kind: Kind::Workflow,
+            data: Some(data.to_string()),
+            ..event(id, number, EventType::Admitted)
+        };
+        served.world.0.store.apply_event(&admitted).await.unwrap();
+    }
+    for (query, found) in [
+        ("attribute.customer=c+7", vec!["e2", "e1"]),
+        ("attribute.customer=c%207&limit=1", vec!["e2"]),
+        ("attribute.customer=c%207&attribute.status=new", vec!["e1"]),
+        ("kind=workflow&attribute.a%26b%3Dc=x/1&status=admitted", vec!["e2"]),
+        ("attribute%2Ecustomer=c", vec!["e3"]),
+        ("attribute.customer=c+7&to=1002", vec!["e1"]),
+        ("attribute.customer=c+7&kind=model", vec![]),
+        ("attribute.customer", vec![]),
+        ("attribute.none=x", vec![]),
+    ] {
+        let page = served.get(&format!("/v1/executions?{query}")).await.json();
+        assert_eq!(ids(&page), found, "{query}");
+    }
+    let page = served.get("/v1/executions?attribute.customer=c+7&limit=1").await.json();
+    let next = page["next"].as_str().unwrap();
+    let path = format!("/v1/executions?attribute.customer=c+7&limit=1&cursor={next}");
+    let page = served.get(&path).await.json();
+    assert_eq!(page["data"][0]["search_attributes"], told[0].1);
+    assert_eq!((ids(&page), &page["next"]), (vec!["e1"], &Value::Null));
+}
+
+#[tokio::test]
 async fn wrong_filter_is_refused_at_its_place() {
     let served = Served::new().await;
     for (query, place) in [
@@ -57,6 +97,9 @@ async fn wrong_filter_is_refused_at_its_place() {
         ("limit=many", "query"),
         ("from=x", "query"),
         ("tenant=other", "query"),
+        ("attributes.customer=x", "query"),
+        ("attribute.=x", "attribute (entry 0)"),
+        ("attribute.a=1&attribute.a=2", "attribute.a"),
     ] {
         let got = served.get(&format!("/v1/executions?{query}")).await;
         assert_eq!(got.status.as_u16(), 400, "{query}");

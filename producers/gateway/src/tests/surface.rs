@@ -27,7 +27,7 @@ fn operations() -> Vec<(String, String, bool)> {
             found.push((method.to_uppercase(), path, operation.get("security").is_some()));
         }
     }
-    assert_eq!(found.len(), 65);
+    assert_eq!(found.len(), 67);
     found
 }
 

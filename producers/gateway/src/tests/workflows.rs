@@ -54,6 +54,8 @@ async fn start_stands_in_the_feed_and_its_execution_is_found() {
     let found = served.get(got.header("location")).await.json();
     assert_eq!((&found["kind"], &found["definition"]), (&json!("workflow"), &json!("greet")));
     assert_eq!(found["labels"], json!({"team": "a"}));
+    let page = served.get("/v1/executions?attribute.customer=c-7").await.json();
+    assert_eq!(page["data"][0], found, "it is found by what it can be found by, at once");
 }
 
 #[tokio::test]
@@ -176,11 +178,16 @@ async fn filter_commands_those_that_have_not_ended_and_only_when_it_is_meant() {
     }
     let call = event("acme/call", 1, EventType::Started);
     served.world.0.store.apply_event(&call).await.expect("a store");
+    // Started by a record: all that is known of it is what its admission says.
+    let data = r#"{"version":1,"input":{},"search_attributes":{"customer":"c-7"}}"#;
+    let admitted = of_workflow("acme/d", 1, EventType::Admitted);
+    let admitted = ExecutionEvent { data: Some(data.into()), ..admitted };
+    served.world.0.store.apply_event(&admitted).await.expect("a store");
     let path = "/v1/executions:cancel";
     let dry = served.post(path, &json!({"kind": "workflow"})).await.json();
     assert_eq!(
         (&dry["dry_run"], &dry["matched"], &dry["commanded"]),
-        (&json!(true), &json!(2), &json!(0))
+        (&json!(true), &json!(3), &json!(0))
     );
     assert!(served.world.published().is_empty());
     let body =
@@ -191,7 +198,15 @@ async fn filter_commands_those_that_have_not_ended_and_only_when_it_is_meant() {
     let fact = served.world.0.ids.read_fact(&record.value).expect("a fact");
     let reason = Some("enough".to_owned());
     assert!(matches!(fact, Fact::Command(it) if it.order == Order::Cancel { reason }));
-    for (body, place) in [(json!({"kind": "odd"}), "kind"), (json!({"all": true}), "all")] {
+    let by = |value| json!({"search_attributes": {"customer": value}});
+    for (value, found) in [("c-7", json!(["acme/d"])), ("c-8", json!([]))] {
+        assert_eq!(served.post(path, &by(value)).await.json()["ids"], found, "{value}");
+    }
+    for (body, place) in [
+        (json!({"kind": "odd"}), "kind"),
+        (json!({"all": true}), "all"),
+        (json!({"search_attributes": {"": "x"}}), "search_attributes (entry 0)"),
+    ] {
         let got = served.post(path, &body).await;
         assert!(got.status.as_u16() == 400 && got.text.contains(place), "{}", got.text);
     }

@@ -6,33 +6,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use domain::catalogue::{Catalogue, DefinitionKind, DefinitionProposed, Version, Which, alias};
-use domain::request::DEFAULT_TENANT;
-use domain::workflow::definition::{MAX_NAME_BYTES, is_name};
+use domain::catalogue::{Catalogue, Version, Which, alias};
 use domain::workflow::diff::{self, Change};
 use domain::workflow::{compile, stored};
-use gateway::RECORD_BODY_BYTES;
-use serde_json::Value;
-use service::catalogue::Definitions;
-use uuid::Uuid;
 
 use super::files::{read, shown, told};
-use crate::commands::ConfigFile;
-use crate::commands::proposing::{change, newest, read_all};
+use crate::commands::stored::{Candidate, Opened, WORKFLOWS, Where, name, parsed};
 use crate::error::CommandError;
-use crate::{cluster, print};
-
-const KIND: DefinitionKind = DefinitionKind::Workflow;
-
-/// Whose definitions, and where they are.
-#[derive(Debug, Args)]
-struct Where {
-    #[command(flatten)]
-    file: ConfigFile,
-    /// Whose
-    #[arg(long, default_value = DEFAULT_TENANT)]
-    tenant: String,
-}
+use crate::print;
 
 #[derive(Debug, Args)]
 pub(crate) struct Apply {
@@ -110,83 +91,6 @@ pub(crate) struct Alias {
     delete: bool,
 }
 
-fn name(text: &str) -> Result<String, String> {
-    match is_name(text) {
-        true => Ok(text.to_owned()),
-        false => Err(format!("a name has 1 to {MAX_NAME_BYTES} letters, digits, -, _ and .")),
-    }
-}
-
-/// The definitions of a tenant, and the way to change them.
-struct Opened {
-    cluster: kafka::Cluster,
-    definitions: Definitions,
-    tenant: String,
-}
-
-impl Where {
-    async fn open(self) -> Result<Opened, CommandError> {
-        let config = self.file.load_quietly()?;
-        let cluster = cluster::connect(&config).await?;
-        let definitions = read_all(&cluster).await?;
-        Ok(Opened { cluster, definitions, tenant: self.tenant })
-    }
-}
-
-impl Opened {
-    /// Proposes that `name` shall say this, in place of the version that stands.
-    async fn change(&self, name: &str, body: Option<String>) -> Result<i32, CommandError> {
-        let proposal = DefinitionProposed {
-            id: Uuid::now_v7().to_string(),
-            kind: KIND,
-            expects: newest(&self.definitions.snapshot(), KIND, &self.tenant, name),
-            tenant: self.tenant.clone(),
-            name: name.to_owned(),
-            body,
-            proposed_by: "stepstream workflow".into(),
-            time: cluster::now(),
-        };
-        change(&self.cluster, &self.definitions, &proposal).await
-    }
-}
-
-fn missing(name: &str) -> CommandError {
-    CommandError::plain(format!("there is no workflow {name}"))
-        .advise("`stepstream workflow list` prints those that there are")
-}
-
-/// What a version of a workflow says.
-fn said(
-    catalogue: &Catalogue,
-    tenant: &str,
-    name: &str,
-    number: Option<i32>,
-) -> Result<Value, CommandError> {
-    let version = match number {
-        Some(number) => {
-            let version = catalogue.resolve(KIND, tenant, name, Which::Version(number));
-            version.ok_or_else(|| {
-                CommandError::plain(format!("there is no version {number} of a workflow {name}"))
-            })?
-        }
-        None => catalogue.newest(KIND, tenant, name).ok_or_else(|| missing(name))?,
-    };
-    parsed(version).map_err(|error| {
-        CommandError::new(format!("version {} of {name} is no JSON", version.number), error)
-    })
-}
-
-fn parsed(version: &Version) -> Result<Value, serde_json::Error> {
-    serde_json::from_str(version.body.as_deref().unwrap_or_default())
-}
-
-/// A definition from a file, with its name.
-struct Candidate {
-    shown: String,
-    name: String,
-    definition: Value,
-}
-
 impl Apply {
     pub(super) async fn run(self) -> Result<(), CommandError> {
         if self.expect.is_some() && self.files.len() > 1 {
@@ -194,7 +98,7 @@ impl Apply {
                 .advise("apply the files one by one"));
         }
         let candidates = candidates(&self.files)?;
-        let opened = self.place.open().await?;
+        let opened = self.place.open(&WORKFLOWS).await?;
         for candidate in &candidates {
             print::line(&apply(&opened, candidate, self.expect).await?);
         }
@@ -244,32 +148,17 @@ async fn apply(
         }
     };
     problems.iter().for_each(|problem| print::remark(&format!("{shown}: {problem}")));
-    let stands = newest(&catalogue, KIND, tenant, name);
-    if expect.is_some_and(|expect| expect != stands) {
-        return Err(CommandError::plain(format!("version {stands} of {name} stands"))
-            .advise("look at it, and expect that one if yours shall follow"));
-    }
-    let same = catalogue.newest(KIND, tenant, name).filter(|version| {
+    let same = |version: &Version| {
         parsed(version).is_ok_and(|stands| diff::diff(&stands, definition).is_empty())
-    });
-    if let Some(version) = same {
-        return Ok(format!("{name} is version {}, as before", version.number));
-    }
-    let body = definition.to_string();
-    if body.len() > RECORD_BODY_BYTES {
-        return Err(CommandError::plain(format!(
-            "{shown} is larger than {RECORD_BODY_BYTES} bytes"
-        )));
-    }
-    let version = opened.change(name, Some(body)).await?;
-    Ok(format!("{name} is version {version}"))
+    };
+    opened.store(candidate, expect, same).await
 }
 
 impl List {
     pub(super) async fn run(self) -> Result<(), CommandError> {
-        let opened = self.place.open().await?;
+        let opened = self.place.open(&WORKFLOWS).await?;
         let (catalogue, tenant) = (opened.definitions.snapshot(), opened.tenant.as_str());
-        for (name, version) in catalogue.names(KIND, tenant) {
+        for (name, version) in catalogue.names(WORKFLOWS.kind, tenant) {
             print::line(&line(&catalogue, tenant, name, version));
         }
         Ok(())
@@ -286,9 +175,9 @@ fn line(catalogue: &Catalogue, tenant: &str, name: &str, version: &Version) -> S
 
 impl Get {
     pub(super) async fn run(self) -> Result<(), CommandError> {
-        let opened = self.place.open().await?;
+        let opened = self.place.open(&WORKFLOWS).await?;
         let catalogue = opened.definitions.snapshot();
-        let said = said(&catalogue, &opened.tenant, &self.name, self.version)?;
+        let said = WORKFLOWS.said(&catalogue, &opened.tenant, &self.name, self.version)?;
         print::line(&format!("{said:#}"));
         Ok(())
     }
@@ -296,20 +185,15 @@ impl Get {
 
 impl Delete {
     pub(super) async fn run(self) -> Result<(), CommandError> {
-        let opened = self.place.open().await?;
-        let catalogue = opened.definitions.snapshot();
-        catalogue.newest(KIND, &opened.tenant, &self.name).ok_or_else(|| missing(&self.name))?;
-        opened.change(&self.name, None).await?;
-        print::line(&format!("{} is deleted", self.name));
-        Ok(())
+        self.place.open(&WORKFLOWS).await?.delete(&self.name).await
     }
 }
 
 impl Diff {
     pub(super) async fn run(self) -> Result<(), CommandError> {
-        let opened = self.place.open().await?;
+        let opened = self.place.open(&WORKFLOWS).await?;
         let catalogue = opened.definitions.snapshot();
-        let said = |number| said(&catalogue, &opened.tenant, &self.name, Some(number));
+        let said = |number| WORKFLOWS.said(&catalogue, &opened.tenant, &self.name, Some(number));
         for change in diff::diff(&said(self.from)?, &said(self.to)?) {
             print::line(&change_line(&change));
         }
@@ -333,19 +217,19 @@ fn change_line(change: &Change) -> String {
 impl Alias {
     pub(super) async fn run(self) -> Result<(), CommandError> {
         let Self { place, name, alias, version, delete: _ } = self;
-        let opened = place.open().await?;
+        let opened = place.open(&WORKFLOWS).await?;
         let (catalogue, tenant) = (opened.definitions.snapshot(), opened.tenant.as_str());
         let full = alias::full_name(&name, &alias);
         let Some(version) = version else {
-            if catalogue.newest(KIND, tenant, &full).is_none() {
+            if catalogue.newest(WORKFLOWS.kind, tenant, &full).is_none() {
                 return Err(CommandError::plain(format!("{name} has no alias {alias}")));
             }
             opened.change(&full, None).await?;
             print::line(&format!("{name} has no alias {alias} any more"));
             return Ok(());
         };
-        catalogue.newest(KIND, tenant, &name).ok_or_else(|| missing(&name))?;
-        if catalogue.resolve(KIND, tenant, &name, Which::Version(version)).is_none() {
+        WORKFLOWS.find(&catalogue, tenant, &name, None)?;
+        if catalogue.resolve(WORKFLOWS.kind, tenant, &name, Which::Version(version)).is_none() {
             return Err(CommandError::plain(format!("{name} has no version {version}")));
         }
         opened.change(&full, Some(alias::body(version))).await?;
@@ -356,18 +240,11 @@ impl Alias {
 
 #[cfg(test)]
 mod tests {
+    use domain::catalogue::DefinitionProposed;
     use domain::time::Millis;
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn name_is_one_that_a_workflow_can_have() {
-        assert_eq!(name("a-b_c.1"), Ok("a-b_c.1".into()));
-        for wrong in ["", "a@stable", "a b", "é"] {
-            assert!(name(wrong).unwrap_err().contains("128 letters"), "{wrong}");
-        }
-    }
 
     #[test]
     fn list_shows_aliases_and_what_they_stand_for() {
@@ -375,7 +252,7 @@ mod tests {
         for (name, body) in [("w", "{}".into()), ("v", "{}".into()), ("w@stable", alias::body(1))] {
             catalogue.apply(DefinitionProposed {
                 id: name.into(),
-                kind: KIND,
+                kind: WORKFLOWS.kind,
                 tenant: "acme".into(),
                 name: name.into(),
                 expects: 0,
@@ -384,12 +261,16 @@ mod tests {
                 time: Millis(0),
             });
         }
-        let names = catalogue.names(KIND, "acme");
+        let names = catalogue.names(WORKFLOWS.kind, "acme");
         let lines: Vec<_> = names.map(|(name, v)| line(&catalogue, "acme", name, v)).collect();
         assert_eq!(lines, ["v\tversion 1", "w\tversion 1\tstable=1"]);
-        assert!(said(&catalogue, "acme", "w@stable", Some(1)).is_err());
+        assert!(WORKFLOWS.said(&catalogue, "acme", "w@stable", Some(1)).is_err());
         assert!(
-            said(&catalogue, "acme", "w", Some(2)).unwrap_err().to_string().contains("version 2")
+            WORKFLOWS
+                .said(&catalogue, "acme", "w", Some(2))
+                .unwrap_err()
+                .to_string()
+                .contains("version 2")
         );
     }
 

@@ -41,6 +41,20 @@ impl Program {
         crate::workflow::compile::compile(definition).map(Self::of)
     }
 
+    /// Makes a program of the body of a stored version. One that was written into the topic by somebody else may
+    /// say anything.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn read(body: &str) -> Result<Self, String> {
+        let definition = serde_json::from_str(body).map_err(|error| {
+            format!("it isn't JSON: line {} column {}", error.line(), error.column())
+        })?;
+        Self::new(&definition).map_err(|problems| {
+            problems.first().map_or_else(|| "it doesn't compile".to_owned(), Problem::to_string)
+        })
+    }
+
     /// Makes a program of what is compiled.
     #[must_use]
     pub fn of(compiled: Compiled) -> Self {

@@ -14,7 +14,7 @@ use crate::request::{
     AgentMessage, FunctionCall, ModelRequest, Operation, Origin, OriginKind, WorkflowStart,
 };
 use crate::topic;
-use crate::workflow::definition::{ChildMode, Kind, Pin};
+use crate::workflow::definition::{ChildMode, Kind};
 use crate::workflow::template::Template;
 
 impl<M: Memory> Machine<'_, M> {
@@ -227,18 +227,14 @@ impl<M: Memory> Machine<'_, M> {
             }
             Kind::Workflow { name, pin, input, mode } => {
                 let input = input.as_ref().map(|input| self.evaluate(at, input)).transpose()?;
-                let (version, alias) = match pin {
-                    Pin::Newest => (None, None),
-                    Pin::Version(version) => (Some(*version), None),
-                    Pin::Alias(alias) => (None, Some(alias.clone())),
-                };
+                let (version, alias) = pin.named();
                 Request::Workflow(WorkflowStart {
                     tenant,
                     origin: origin.filter(|_| *mode == ChildMode::Attached),
                     priority,
                     labels,
                     version,
-                    alias,
+                    alias: alias.map(str::to_owned),
                     input: input.unwrap_or_else(empty).text().to_owned(),
                     search_attributes: execution.search_attributes.clone(),
                     ..WorkflowStart::new(id, name.clone())

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::entry::{Entry, Execution, Frame, NodeState, Parent, Progress, Step, Task, name};
 use super::program::Program;
 use super::{Admission, Announcement, Damaged, Effect, MAX_BEGUN, Memory};
+use crate::answer::Failure;
 use crate::event::EventType;
 use crate::fact::Order;
 use crate::request::OriginKind;
@@ -200,12 +202,16 @@ impl<'m, M: Memory> Machine<'m, M> {
 
     /// Tells those who follow of something about the execution.
     pub(super) fn tell(&mut self, event_type: EventType) {
+        self.tell_with(event_type, None);
+    }
+
+    fn tell_with(&mut self, event_type: EventType, data: Option<String>) {
         self.announce(Announcement {
             event_type,
             step: None,
             node: None,
             attempt: None,
-            data: None,
+            data,
             error: None,
             usage: None,
             cost: None,
@@ -379,7 +385,7 @@ impl<'m, M: Memory> Machine<'m, M> {
         else {
             return self.begin_top();
         };
-        let key = match concurrency.key.as_ref().map(|key| self.place_key(key)).transpose() {
+        let key = match self.key_of_place() {
             Ok(key) => key,
             Err(failure) => return self.fail_execution(failure),
         };
@@ -389,17 +395,42 @@ impl<'m, M: Memory> Machine<'m, M> {
         let asked = limit::Acquire { holder: self.id.to_owned(), limit, priority };
         self.ask_for_place(&entity, limit::ACQUIRE, &asked);
         self.progress.place = Some(entity);
-        self.tell(EventType::Queued);
         Ok(())
+    }
+
+    /// By what executions of its workflow are counted; `None`: all together.
+    fn key_of_place(&self) -> Result<Option<String>, Failure> {
+        let concurrency = self.program.definition().concurrency.as_ref();
+        concurrency.and_then(|it| it.key.as_ref()).map(|key| self.place_key(key)).transpose()
+    }
+
+    /// It has to wait for its place.
+    pub(super) fn queued(&mut self, place: limit::Queued) {
+        if !self.waits_for_place() {
+            return;
+        }
+        let limit::Queued { limit, running, ahead } = place;
+        // It was worked out when the place was asked for, and inputs and variables don't change.
+        let key = self.key_of_place().unwrap_or_default();
+        let data = json!({"limit": limit, "key": key, "running": running, "ahead": ahead});
+        self.tell_with(EventType::Queued, Some(data.to_string()));
+        if self.progress.paused {
+            // Someone was faster than the answer: what was told last is how it stands.
+            self.tell(EventType::Paused);
+        }
     }
 
     /// It has a place now.
     pub(super) fn granted(&mut self) -> Result<(), Damaged> {
-        let waits = self.progress.place.is_some() && self.progress.started.is_none();
-        if !waits || self.progress.ending.is_some() {
+        if !self.waits_for_place() {
             return Ok(());
         }
         self.begin_top()
+    }
+
+    fn waits_for_place(&self) -> bool {
+        let progress = &self.progress;
+        progress.place.is_some() && progress.started.is_none() && progress.ending.is_none()
     }
 
     fn begin_top(&mut self) -> Result<(), Damaged> {

@@ -314,6 +314,7 @@ pub(crate) async fn delete(
         definition: execution.definition.unwrap_or_default(),
         request_time: execution.created.plus(-1),
         labels: execution.labels,
+        search_attributes: execution.search_attributes,
         note: Note { hash, ..Note::default() }.text(),
     };
     app.store.put_accepted(forgotten).await.map_err(|error| {

@@ -2,11 +2,13 @@
 
 use domain::answer::{Cost, ErrorClass, Failure};
 use domain::event::{EventType, ExecutionEvent};
+use domain::request::WorkflowStart;
 use domain::time::Millis;
+use domain::topic::Topic;
 use serde_json::{Value, json};
 use store::Store as _;
 
-use super::{Served, of_workflow, published};
+use super::{Served, answer, of_workflow, published};
 
 /// A saga: `book` is undone by `unbook`; `pay` isn't undone by anything.
 fn trip() -> String {
@@ -66,6 +68,7 @@ async fn under_way(served: &Served) -> Told<'_> {
         definition: "trip".into(),
         request_time: Millis(500),
         labels: [("team".to_owned(), "a".to_owned())].into(),
+        search_attributes: [("customer".to_owned(), "c-7".to_owned())].into(),
         note: None,
     };
     served.world.0.store.put_accepted(accepted).await.expect("a store");
@@ -155,6 +158,25 @@ async fn why_names_what_would_move_it_on() {
 }
 
 #[tokio::test]
+async fn why_says_where_it_waits_for_a_place() {
+    let served = Served::new().await;
+    let mut told = Told { served: &served, number: 0 };
+    let why = async || served.get("/v1/executions/acme%2Frun/why").await.json()["waits"].clone();
+    told.tell(EventType::Admitted, "", json!({"version": 1, "input": {}})).await;
+    let waits = why().await;
+    assert_eq!((&waits[0]["for"], waits[0].get("place")), (&json!("place"), None));
+    let place = json!({"limit": 5, "key": "c-7", "running": 5, "ahead": 3});
+    told.tell(EventType::Queued, "", place.clone()).await;
+    let waits = why().await;
+    assert_eq!((&waits[0]["for"], &waits[0]["since"]), (&json!("place"), &json!(2_000)));
+    assert_eq!((&waits[0]["place"], waits.as_array().map(Vec::len)), (&place, Some(1)));
+    let says = waits[0]["moves_on"].as_str().expect("a sentence");
+    assert!(says.contains("5 run at once") && says.contains("3 others"), "{says}");
+    told.tell(EventType::Started, "", Value::Null).await;
+    assert_eq!(why().await, json!([]));
+}
+
+#[tokio::test]
 async fn retry_takes_over_what_succeeded_and_was_not_undone() {
     let served = Served::new().await;
     let mut told = under_way(&served).await;
@@ -172,6 +194,7 @@ async fn retry_takes_over_what_succeeded_and_was_not_undone() {
     assert_ne!(start.id, "acme/run");
     assert_eq!((start.version, start.retry_of.as_deref()), (Some(1), Some("acme/run")));
     assert_eq!((start.input.as_str(), start.labels["team"].as_str()), (r#"{"to":"Rome"}"#, "a"));
+    assert_eq!(start.search_attributes["customer"], "c-7");
     let kept: Vec<_> =
         start.reuse.iter().map(|(step, output)| (step.as_str(), output.as_str())).collect();
     assert_eq!(kept, [("each[0].send", r#""sent""#), ("pay", r#"{"done":"pay"}"#)]);
@@ -198,4 +221,128 @@ async fn restart_runs_all_of_it_again_with_what_is_changed() {
     ] {
         assert_eq!(served.post(restart, &body).await.status.as_u16(), status, "{body}");
     }
+}
+
+/// `acme/run` failed, `acme/done` succeeded, `acme/open` goes on, `acme/early` was refused before it began; and a
+/// model call, which no filter of these finds unless it is asked for.
+async fn ended_and_open(served: &Served) {
+    let mut told = under_way(served).await;
+    told.tell(EventType::StepFailed, "each", Value::Null).await;
+    told.tell(EventType::Failed, "", Value::Null).await;
+    let admitted = Some(json!({"version": 1, "input": {"to": "Oslo"}}).to_string());
+    for (id, ended, data) in [
+        ("acme/done", Some(EventType::Succeeded), admitted.clone()),
+        ("acme/open", None, admitted),
+        ("acme/early", Some(EventType::Failed), None),
+    ] {
+        let accepted = store::AcceptedExecution {
+            id: id.into(),
+            tenant: "acme".into(),
+            kind: domain::topic::Kind::Workflow,
+            definition: "trip".into(),
+            request_time: Millis(600),
+            labels: [("team".to_owned(), "a".to_owned())].into(),
+            search_attributes: [("customer".to_owned(), "c-7".to_owned())].into(),
+            note: None,
+        };
+        served.world.0.store.put_accepted(accepted).await.expect("a store");
+        let admitted = ExecutionEvent { data, ..of_workflow(id, 1, EventType::Admitted) };
+        served.world.0.store.apply_event(&admitted).await.expect("a store");
+        if let Some(ended) = ended {
+            let ended = of_workflow(id, 2, ended);
+            served.world.0.store.apply_event(&ended).await.expect("a store");
+        }
+    }
+    let call = super::event("acme/call", 1, EventType::Failed);
+    served.world.0.store.apply_event(&call).await.expect("a store");
+}
+
+fn starts(served: &Served) -> Vec<WorkflowStart> {
+    let feed = Topic::Feed(domain::topic::Kind::Workflow);
+    let published = served.world.published().into_iter().filter(|record| record.topic == feed);
+    published.map(|record| served.world.0.ids.read(&record.value).expect("a start")).collect()
+}
+
+#[tokio::test]
+async fn filter_runs_again_what_can_be_and_says_why_the_rest_can_not() {
+    let served = Served::new().await;
+    ended_and_open(&served).await;
+    let by = json!({"search_attributes": {"customer": "c-7"}, "labels": {"team": "a"}});
+    let reasons = |answer: &Value| -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let reasons = answer["reasons"].as_array().expect("a list").iter();
+        let mut all: Vec<_> = reasons.map(|it| (text(&it["id"]), text(&it["code"]))).collect();
+        all.sort();
+        all
+    };
+    let expected = |codes: &[(&str, &str)]| -> Vec<(String, String)> {
+        codes.iter().map(|(id, code)| (format!("acme/{id}"), (*code).to_owned())).collect()
+    };
+    let dry = served.post("/v1/executions:retry", &by).await.json();
+    assert_eq!((&dry["dry_run"], &dry["matched"]), (&json!(true), &json!(4)), "{dry}");
+    assert_eq!(
+        (&dry["fitting"], &dry["started"], &dry["refused"]),
+        (&json!(1), &json!(0), &json!(3))
+    );
+    assert_eq!(dry["executions"], json!([{"id": "acme/run", "started": null}]));
+    let of_retry =
+        expected(&[("done", "nothing_failed"), ("early", "never_admitted"), ("open", "not_ended")]);
+    assert_eq!(reasons(&dry), of_retry);
+    let dry = served.post("/v1/executions:restart", &by).await.json();
+    assert_eq!(dry["fitting"], 2, "what succeeded can be restarted");
+    assert_eq!(reasons(&dry), expected(&[("early", "never_admitted"), ("open", "not_ended")]));
+    assert!(starts(&served).is_empty(), "nothing was meant");
+
+    let mut meant = by.clone();
+    meant["dry_run"] = json!(false);
+    let done = served.post("/v1/executions:retry", &meant).await.json();
+    assert_eq!((&done["started"], reasons(&done)), (&json!(1), of_retry));
+    let [start] = starts(&served).try_into().expect("one start");
+    assert_eq!(done["executions"][0]["started"], start.id);
+    assert_eq!((start.retry_of.as_deref(), start.reuse.len()), (Some("acme/run"), 3));
+    assert_eq!(start.search_attributes["customer"], "c-7");
+    assert!(done["next"].is_null());
+
+    let calls = served.post("/v1/executions:retry", &json!({"kind": "model"})).await.json();
+    assert_eq!(reasons(&calls), expected(&[("call", "no_workflow")]));
+    meant["version"] = json!(9);
+    let gone = served.post("/v1/executions:restart", &meant).await.json();
+    assert_eq!((&gone["started"], &gone["refused"]), (&json!(0), &json!(5)));
+    for (body, place) in [
+        (json!({"cursor": "x"}), "cursor"),
+        (json!({"version": "newest"}), "version"),
+        (json!({"status": "odd"}), "status"),
+    ] {
+        let got = served.post("/v1/executions:restart", &body).await;
+        assert!(got.status.as_u16() == 400 && got.text.contains(place), "{}", got.text);
+    }
+}
+
+#[tokio::test]
+async fn same_key_runs_each_execution_again_once() {
+    let served = Served::new().await;
+    ended_and_open(&served).await;
+    let post = async |path: &str, key: &str, body: Value| {
+        let mut request = served.request("POST", path, body.to_string());
+        request.headers_mut().insert("idempotency-key", key.parse().expect("ASCII"));
+        answer(served.send(request).await).await.json()
+    };
+    let meant = json!({"dry_run": false, "labels": {"team": "a"}});
+    let path = "/v1/executions:restart";
+    let first = post(path, "k", meant.clone()).await;
+    let again = post(path, "k", meant.clone()).await;
+    assert_eq!(first["started"], 2, "{first}");
+    assert_eq!(first["executions"], again["executions"]);
+    let mut ids: Vec<_> = starts(&served).into_iter().map(|start| start.id).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 2, "a copy has the id of the first");
+    let other = post(path, "l", meant.clone()).await;
+    assert_ne!(first["executions"], other["executions"]);
+    let mut changed = meant;
+    changed["version"] = json!(1);
+    let refused = post(path, "k", changed).await;
+    let reused = refused["reasons"].as_array().expect("a list").iter();
+    let reused = reused.filter(|it| it["code"] == "idempotency_key_reused").count();
+    assert_eq!((&refused["started"], reused), (&json!(0), 2), "{refused}");
 }

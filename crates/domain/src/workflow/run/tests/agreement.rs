@@ -124,7 +124,7 @@ impl<'p> Pair<'p> {
             Event::Command(Order::Resume) => self.reference.resumed(),
             Event::Command(_) => self.reference.cancelled(),
             // No graph here has a limit, and none of them breaks.
-            Event::Granted | Event::Broken(_) => Vec::new(),
+            Event::Queued(_) | Event::Granted | Event::Broken(_) => Vec::new(),
         }
     }
 
