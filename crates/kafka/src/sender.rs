@@ -9,12 +9,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use domain::topic::Topic;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 use rdkafka::{ClientContext, Message, Statistics};
-use domain::topic::Topic;
 use runtime::ports::{self, ClusterError, Inbox, Outgoing, QueueFull, Report, Sent, Ticket};
 
 use crate::config::{Batching, Role, Settings};
@@ -163,16 +163,13 @@ impl ports::Sender for Sender {
     fn send(&self, ticket: Ticket, record: &Outgoing) -> Result<(), QueueFull> {
         let topic = self.names.of(record.topic);
         let lanes = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        let refused = match lanes[lane(record.topic)].send(records::base(
-            topic,
-            record,
-            Box::new(ticket),
-        )) {
-            Ok(()) => None,
-            Err((error, _)) => {
-                Some(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::InvalidArgument))
-            }
-        };
+        let refused =
+            match lanes[lane(record.topic)].send(records::base(topic, record, Box::new(ticket))) {
+                Ok(()) => None,
+                Err((error, _)) => {
+                    Some(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::InvalidArgument))
+                }
+            };
         match refused {
             None => Ok(()),
             Some(RDKafkaErrorCode::QueueFull) => Err(QueueFull),
