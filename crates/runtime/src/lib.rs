@@ -9,7 +9,7 @@ pub mod context;
 pub mod partition;
 pub mod ports;
 pub mod processor;
-#[cfg(test)]
-mod sim;
+#[cfg(any(test, feature = "simulation"))]
+pub mod sim;
 pub mod testing;
 pub mod worker;

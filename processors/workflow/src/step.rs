@@ -20,6 +20,12 @@ use serde_json::{Value, json};
 use crate::memory::Entries;
 use crate::{Programs, Workflows, places, row, schedules};
 
+/// The machine. In tests a witness stands before it.
+#[cfg(test)]
+use crate::tests::simulation::witness::decide;
+#[cfg(not(test))]
+use domain::workflow::run::step as decide;
+
 /// Folds one fact.
 pub(crate) fn step(
     programs: &Programs,
@@ -207,7 +213,7 @@ fn fold(
     context: &mut Context<'_, Workflows>,
 ) -> Result<(), StepError> {
     let (id, now) = (context.entity().to_owned(), context.now());
-    let effects = run::step(program, &id, &mut Entries(context), happened, now)
+    let effects = decide(program, &id, &mut Entries(context), happened, now)
         .map_err(|Damaged(why)| StepError::Broken(why))?;
     for effect in effects {
         match effect {

@@ -2,6 +2,7 @@
 //! rows.
 
 mod schedules;
+pub(crate) mod simulation;
 
 use std::sync::{Arc, Mutex};
 
@@ -302,6 +303,18 @@ fn pause_starts_nothing_and_is_passed_on() {
         matches!(&orders[..], [(_, Fact::Command(Command { order: Order::Pause, .. }))]),
         "nothing is outstanding when it resumes: {orders:?}"
     );
+}
+
+/// Seed 26 of the simulation: their ids are in another order than they came.
+#[test]
+fn commands_that_come_before_the_start_count_in_the_order_in_which_they_came() {
+    let mut world = World::knowing(chain());
+    for (id, order) in [("b", Order::Pause), ("a", Order::Resume)] {
+        let tenant = "default".to_owned();
+        world.harness.append("run-1", &Fact::Command(Command { id: id.into(), tenant, order }));
+    }
+    world.start("chain");
+    assert_eq!(world.requests().len(), 1, "{:?}", world.told());
 }
 
 #[test]

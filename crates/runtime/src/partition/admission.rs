@@ -14,7 +14,7 @@ use super::fold::{dead_letter, dead_letter_output};
 use super::outbox::Purpose;
 use super::rules::Rule;
 use super::takeover::Phase;
-use super::{Partition, wire};
+use super::{Identity, Partition, wire};
 use crate::ports::{Outgoing, Raw, Side, header};
 use crate::processor::{Content, Observed, Processor, Refusal, Subject};
 
@@ -173,9 +173,15 @@ impl<P: Processor> Partition<P> {
         };
         // A request is someone else's text: should looking at it panic, that request is refused.
         let looked = catch_unwind(AssertUnwindSafe(|| {
-            let found = self.processor.admit(&request);
-            let found = found.map(|version| (version, self.processor.content(&request, version)));
-            (self.processor.subject(&request), found)
+            let subject = self.processor.subject(&request);
+            // Whoever owns its partition judges it: only there it is known whether the id was taken before.
+            let found = if self.is_elsewhere(&subject.entity) {
+                Ok((None, Content::Withheld))
+            } else {
+                let found = self.processor.admit(&request);
+                found.map(|version| (version, self.processor.content(&request, version)))
+            };
+            (subject, found)
         }));
         let (subject, version, content) = match looked {
             Ok((subject, Ok((version, content)))) => (subject, version, content),
@@ -228,6 +234,12 @@ impl<P: Processor> Partition<P> {
         self.admission.cursor = raw.offset + 1;
         self.append(now, Some(&subject.entity), &Fact::Admitted(admitted), Purpose::Admission);
         true
+    }
+
+    /// Whether an entity is another partition's: what concerns it is forwarded by the fold.
+    fn is_elsewhere(&self, entity: &str) -> bool {
+        let Identity { partition, partitions, .. } = self.identity;
+        domain::partition::of_key(entity.as_bytes(), partitions) != partition
     }
 
     fn wait_for_definition(

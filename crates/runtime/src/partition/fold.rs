@@ -364,7 +364,9 @@ impl<P: Processor> Folding<'_, P> {
             let done = !overlay.names(entity, Part::Recent).is_empty();
             if !done && self.rules.hold(Rule::Q4EarlyCommands) {
                 let early = EarlyCommand { command: value.to_vec(), since: self.now };
-                overlay.put(Key::new(entity, Part::Early, &command.id), Stored::Early(early));
+                // They are applied in the order of their names: so that is the order of the log.
+                let name = format!("{:020}/{}", frame.place.offset, command.id);
+                overlay.put(Key::new(entity, Part::Early, &name), Stored::Early(early));
             }
             return Ok(());
         };

@@ -1,13 +1,17 @@
-//! The rules of DESIGN section 3, by name. All of them hold; a test build can take one out, to show that
-//! the simulation sees what then breaks.
+//! The rules of DESIGN section 3, by name. All of them hold; a build for the simulation can take one out, to
+//! show that it sees what then breaks.
 
 /// A rule that stands because a concrete interleaving breaks without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "outside tests a rule is only a name at the place it guards")
+    not(any(test, feature = "simulation")),
+    allow(
+        dead_code,
+        unreachable_pub,
+        reason = "outside the simulation a rule is only a name at the place it guards"
+    )
 )]
-pub(crate) enum Rule {
+pub enum Rule {
     /// A step sees state, event and state time, nothing else.
     F1Determinism,
     /// An acknowledgement without an offset counts as unknown, and is sent again.
@@ -45,20 +49,20 @@ pub(crate) enum Rule {
 /// Which rules hold: all of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rules {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) without: Option<Rule>,
 }
 
 impl Rules {
     /// Whether `rule` holds.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn hold(self, rule: Rule) -> bool {
         self.without != Some(rule)
     }
 
     /// Whether `rule` holds.
-    #[cfg(not(test))]
-    #[allow(clippy::unused_self, reason = "a test build answers from a field")]
+    #[cfg(not(any(test, feature = "simulation")))]
+    #[allow(clippy::unused_self, reason = "the simulation answers from a field")]
     pub(crate) const fn hold(self, _rule: Rule) -> bool {
         true
     }

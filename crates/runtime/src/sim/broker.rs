@@ -9,32 +9,8 @@ use domain::topic::{Kind, Topic};
 use crate::partition::genesis_key;
 use crate::ports::{Batch, CommitError, Outgoing, Raw};
 
-/// How many partitions each feed, log and state has.
-pub(super) const PARTITIONS: i32 = 2;
-
-/// A random number generator whose whole state is its seed (splitmix64, Steele, Lea, Flood 2014).
-#[derive(Clone, Debug)]
-pub(super) struct Rng(pub(super) u64);
-
-impl Rng {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `n`.
-    pub(super) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-
-    /// True in `percent` of the cases.
-    pub(super) fn percent(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-}
+/// How many partitions each feed, log and state of a simulation has.
+pub const PARTITIONS: i32 = 2;
 
 /// How a commit goes, where nothing fences it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,21 +37,26 @@ pub(super) struct Broker {
 }
 
 impl Broker {
-    pub(super) fn set_up(genesis: &Bytes) -> Self {
+    pub(super) fn set_up(kinds: &[Kind], genesis: &Bytes) -> Self {
         let mut broker = Self { time: 1_000_000, ..Self::default() };
-        for kind in [Kind::Workflow, Kind::Model] {
+        for kind in kinds {
             for partition in 0..PARTITIONS {
                 let entry = (Bytes::from(genesis_key()), Some(genesis.clone()));
-                broker.state.insert((kind, partition), vec![entry]);
+                broker.state.insert((*kind, partition), vec![entry]);
             }
         }
         broker
     }
 
+    /// What the brokers' clock shows.
+    pub(super) fn now(&self) -> Millis {
+        Millis(self.time - self.behind)
+    }
+
     /// Writes a record; returns its offset.
     pub(super) fn append(&mut self, outgoing: &Outgoing) -> i64 {
         let partition = partition_of(outgoing);
-        let time = Millis(self.time - self.behind);
+        let time = self.now();
         let log = self.topics.entry((outgoing.topic, partition)).or_default();
         let offset = log.len() as i64;
         log.push(Raw {
@@ -105,8 +86,8 @@ impl Broker {
     }
 
     /// A copy of the topics, with the state as it was in the beginning.
-    pub(super) fn anew(&self, genesis: &Bytes) -> Self {
-        let fresh = Self::set_up(genesis);
+    pub(super) fn anew(&self, kinds: &[Kind], genesis: &Bytes) -> Self {
+        let fresh = Self::set_up(kinds, genesis);
         Self { time: self.time, topics: self.topics.clone(), ..fresh }
     }
 

@@ -12,6 +12,7 @@ use domain::topic::Kind;
 
 use crate::context::{Context, EventBody};
 use crate::processor::{Event, Processor, Refusal, StepError, Subject};
+use crate::sim::Program;
 
 /// The body of a request that admission refuses.
 pub(crate) const INVALID: &str = "invalid";
@@ -90,24 +91,8 @@ fn end<P: Processor>(
     Ok(())
 }
 
-/// Which program folds: the second one asks a child more, and waits for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Program {
-    First,
-    Second,
-}
-
-impl Program {
-    /// Its fingerprint.
-    pub(crate) fn fingerprint(self) -> &'static str {
-        match self {
-            Self::First => "first",
-            Self::Second => "second",
-        }
-    }
-}
-
-/// Asks as many children as its request's priority says, and ends when all have answered.
+/// Asks as many children as its request's priority says, and ends when all have answered. The second program
+/// asks a child more, and waits for it.
 pub(crate) struct Parent(pub(crate) Program);
 
 impl Processor for Parent {

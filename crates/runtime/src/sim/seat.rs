@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use domain::answer::{Failure, ModelOutcome};
-use domain::topic::Topic;
+use domain::answer::Failure;
+use domain::topic::{Kind, Topic};
 use schemas::Ids;
 
-use super::broker::{Broker, CommitLuck, PARTITIONS, Rng};
-use super::programs::{HUGE, Program, outcome};
+use super::Program;
+use super::broker::{Broker, CommitLuck, PARTITIONS};
+use super::rng::Rng;
+use super::world::Faults;
 use crate::partition::effects::{Alarm, Cut, Effect, Input};
 use crate::partition::rules::{Rule, Rules};
 use crate::partition::{Identity, Options, Partition, RestoreError, Restored, Survivors};
@@ -53,10 +55,107 @@ pub(super) enum Over {
     Stopped(String),
 }
 
-pub(super) struct Seat<P: Processor> {
+/// How an outside call ends.
+type Outcome<P> =
+    fn(&Running, &<P as Processor>::Call, &mut Rng) -> Result<<P as Processor>::Fact, Failure>;
+
+/// A process is about to take a partition.
+pub struct Tenure {
     pub(super) id: u64,
+    pub(super) kind: Kind,
     pub(super) partition: i32,
+    pub(super) program: Program,
+    pub(super) ids: Ids,
+    pub(super) options: Options,
+    pub(super) rules: Rules,
+}
+
+impl Tenure {
+    /// Of which kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Which program the process runs.
+    #[must_use]
+    pub fn program(&self) -> Program {
+        self.program
+    }
+
+    /// A number that no other tenure of this run has.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.id
+    }
+
+    /// The process runs this processor; its outside calls end as `outcome` says.
+    #[must_use]
+    pub fn seat<P: Processor>(self, processor: P, outcome: Outcome<P>) -> Process {
+        debug_assert_eq!(self.kind, P::KIND, "a processor of another kind");
+        Process(Box::new(Seat::new(self, processor, outcome)))
+    }
+}
+
+/// A process that owns a partition, or thinks so.
+pub struct Process(Box<dyn Seated>);
+
+impl Process {
+    /// Its number, and what it owns.
+    pub(super) fn place(&self) -> (u64, Kind, i32) {
+        self.0.place()
+    }
+
+    /// What it does next, by chance. Returns a word for the trace.
+    pub(super) fn act(
+        &mut self,
+        broker: &mut Broker,
+        rng: &mut Rng,
+        owner: bool,
+        faults: Faults,
+        told: &mut Told,
+    ) -> &'static str {
+        self.0.act(broker, rng, owner, faults == Faults::Happen, told)
+    }
+
+    /// What is still on its way here; `None`: nothing.
+    pub(super) fn unrest(&self, broker: &Broker) -> Option<String> {
+        self.0.unrest(broker)
+    }
+
+    /// Its producer is gone; what that had on its way may still arrive.
+    pub(super) fn abandon_sends(&mut self, told: &mut Told) {
+        self.0.abandon_sends(told);
+    }
+
+    /// Folds the whole log again as an owner that never was before, and returns what it puts out
+    /// (invariant I13). `broker` is a copy whose state is empty.
+    pub(super) fn fold_again(self, broker: &mut Broker, rng: &mut Rng) -> Vec<Arc<Outgoing>> {
+        self.0.fold_again(broker, rng)
+    }
+}
+
+/// A seat, whatever its processor.
+trait Seated {
+    fn place(&self) -> (u64, Kind, i32);
+    fn act(
+        &mut self,
+        broker: &mut Broker,
+        rng: &mut Rng,
+        owner: bool,
+        faults: bool,
+        told: &mut Told,
+    ) -> &'static str;
+    fn unrest(&self, broker: &Broker) -> Option<String>;
+    fn abandon_sends(&mut self, told: &mut Told);
+    fn fold_again(self: Box<Self>, broker: &mut Broker, rng: &mut Rng) -> Vec<Arc<Outgoing>>;
+}
+
+struct Seat<P: Processor> {
+    id: u64,
+    partition: i32,
     processor: Arc<P>,
+    outcome: Outcome<P>,
     ids: Ids,
     options: Options,
     rules: Rules,
@@ -67,48 +166,21 @@ pub(super) struct Seat<P: Processor> {
     jobs: VecDeque<Job<P>>,
     reading: BTreeMap<Side, Reading>,
     /// Sent and not yet at the broker, in order.
-    pub(super) in_flight: VecDeque<(u64, Arc<Outgoing>)>,
+    in_flight: VecDeque<(u64, Arc<Outgoing>)>,
     /// Where this producer lost a record: a broker takes no later one of the same sequence.
     torn: BTreeSet<(Topic, i32)>,
     /// At the broker, the acknowledgement on its way.
     acks: VecDeque<(u64, Sent)>,
-    pub(super) calls: BTreeMap<u64, (Running, P::Call)>,
+    calls: BTreeMap<u64, (Running, P::Call)>,
     epoch: u64,
 }
 
-impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
-    pub(super) fn new(
-        id: u64,
-        partition: i32,
-        processor: Arc<P>,
-        ids: Ids,
-        options: Options,
-        rules: Rules,
-        program: Program,
-    ) -> Self {
-        Self {
-            id,
-            partition,
-            processor,
-            ids,
-            options,
-            rules,
-            program,
-            incarnation: id * 1_000,
-            machine: None,
-            survivors: Survivors::default(),
-            jobs: VecDeque::from([Job::Confirm, Job::Fence, Job::Restore]),
-            reading: BTreeMap::new(),
-            in_flight: VecDeque::new(),
-            torn: BTreeSet::new(),
-            acks: VecDeque::new(),
-            calls: BTreeMap::new(),
-            epoch: 0,
-        }
+impl<P: Processor> Seated for Seat<P> {
+    fn place(&self) -> (u64, Kind, i32) {
+        (self.id, P::KIND, self.partition)
     }
 
-    /// What the process does next, by chance. Returns a word for the trace.
-    pub(super) fn act(
+    fn act(
         &mut self,
         broker: &mut Broker,
         rng: &mut Rng,
@@ -131,10 +203,10 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
         }
     }
 
-    /// What is still on its way here; `None`: nothing.
-    pub(super) fn unrest(&self, broker: &Broker) -> Option<String> {
+    fn unrest(&self, broker: &Broker) -> Option<String> {
         let gauges = self.machine.as_ref().map(|machine| machine.gauges(broker.time));
-        let still = gauges.is_some_and(|g| g.outbox + g.wanted + g.unchecked + g.held == 0);
+        let still = gauges.is_some_and(|g| g.outbox + g.wanted + g.unchecked + g.held == 0)
+            && self.machine.as_ref().is_some_and(|machine| machine.rests_for(broker.time, 0));
         let left = |side: Side, topic: Topic| {
             self.reading.get(&side).map(|reading| broker.end(topic, self.partition) - reading.next)
         };
@@ -149,21 +221,19 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
         })
     }
 
-    /// Folds the whole log again as an owner that never was before, and returns what it puts out
-    /// (invariant I13). `broker` is a copy whose state is empty.
-    pub(super) fn fold_again(mut self, broker: &mut Broker, rng: &mut Rng) -> Vec<Arc<Outgoing>> {
+    fn fold_again(mut self: Box<Self>, broker: &mut Broker, rng: &mut Rng) -> Vec<Arc<Outgoing>> {
         let mut told = Told::default();
         let mut outputs = Vec::new();
         let end = broker.end(Topic::Log(P::KIND), self.partition);
         while self.reading.get(&Side::Log).is_none_or(|reading| reading.next < end) {
             self.work(broker, rng, true, false, &mut told);
-            // Its own appends go nowhere but for the take-over, which it has to read.
+            // Its take-over has to stand, for it has to read it; what folds put out goes nowhere.
             while let Some((seq, record)) = self.in_flight.pop_front() {
-                let offset = if record.topic == Topic::Log(P::KIND) {
-                    broker.append(&record)
-                } else {
+                let offset = if crate::partition::wire::source(&record.headers).is_some() {
                     outputs.push(Arc::clone(&record));
                     0
+                } else {
+                    broker.append(&record)
                 };
                 self.handle(broker, Input::Sent { seq, sent: Sent::At(offset) }, &mut told);
             }
@@ -171,6 +241,39 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
         }
         outputs.extend(self.in_flight.drain(..).map(|(_, record)| record));
         outputs
+    }
+
+    fn abandon_sends(&mut self, told: &mut Told) {
+        let whole = self.in_flight.drain(..).map(|(_, record)| record);
+        told.ghosts.extend(whole.filter(|record| !self.torn.contains(&place(record))));
+        self.torn.clear();
+        self.acks.clear();
+    }
+}
+
+impl<P: Processor> Seat<P> {
+    fn new(tenure: Tenure, processor: P, outcome: Outcome<P>) -> Self {
+        let Tenure { id, kind: _, partition, program, ids, options, rules } = tenure;
+        Self {
+            id,
+            partition,
+            processor: Arc::new(processor),
+            outcome,
+            ids,
+            options,
+            rules,
+            program,
+            incarnation: id * 1_000,
+            machine: None,
+            survivors: Survivors::default(),
+            jobs: VecDeque::from([Job::Confirm, Job::Fence, Job::Restore]),
+            reading: BTreeMap::new(),
+            in_flight: VecDeque::new(),
+            torn: BTreeSet::new(),
+            acks: VecDeque::new(),
+            calls: BTreeMap::new(),
+            epoch: 0,
+        }
     }
 
     fn handle(&mut self, broker: &Broker, input: Input<P>, told: &mut Told) {
@@ -248,14 +351,6 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
             .filter(|source| source.topic == log && source.offset <= through)
             .map(|source| source.offset)
             .min()
-    }
-
-    /// The producer is gone; what it had on its way may still arrive.
-    pub(super) fn abandon_sends(&mut self, told: &mut Told) {
-        let whole = self.in_flight.drain(..).map(|(_, record)| record);
-        told.ghosts.extend(whole.filter(|record| !self.torn.contains(&place(record))));
-        self.torn.clear();
-        self.acks.clear();
     }
 
     fn pause(&mut self, side: Side, paused: bool) {
@@ -431,12 +526,8 @@ impl<P: Processor<Fact = ModelOutcome>> Seat<P> {
             return "-";
         };
         let run = *run;
-        let (running, _) = self.calls.remove(&run).expect("it was just there");
-        let result = match rng.below(20) {
-            0 => Err(Failure::new(domain::answer::ErrorClass::Provider, "provider", "bad luck")),
-            1 => Ok(outcome(HUGE)),
-            _ => Ok(outcome(&running.entity)),
-        };
+        let (running, call) = self.calls.remove(&run).expect("it was just there");
+        let result = (self.outcome)(&running, &call, rng);
         if self.machine.is_some() {
             self.handle(broker, Input::CallEnded { run, result }, told);
         } else {

@@ -1,14 +1,19 @@
 //! What the simulation shows: all seeds hold, a seed replays, and each rule is seen when it is missing.
 
-use super::{Ended, Rule, run};
+use super::toy::Family;
+use super::{Ended, Rule, Trace};
 
 /// How many seeds a test run tries.
 const SEEDS: u64 = 1_000;
 
+fn run(seed: u64, without: Option<Rule>, trace: Trace) -> (Ended, String) {
+    super::run(Family::new(seed), seed, without, trace)
+}
+
 #[test]
 fn every_seed_keeps_the_invariants() {
     for seed in 0..SEEDS {
-        let (Ended { result, .. }, _) = run(seed, None, false);
+        let (Ended { result, .. }, _) = run(seed, None, Trace::Hashed);
         assert_eq!(result, Ok(()), "SEED={seed}");
     }
 }
@@ -16,7 +21,7 @@ fn every_seed_keeps_the_invariants() {
 #[test]
 fn same_seed_gives_the_same_trace() {
     for seed in [1, 17, 4_711] {
-        assert_eq!(run(seed, None, false).0, run(seed, None, false).0);
+        assert_eq!(run(seed, None, Trace::Hashed).0, run(seed, None, Trace::Hashed).0);
     }
 }
 
@@ -25,14 +30,14 @@ fn same_seed_gives_the_same_trace() {
 #[test]
 fn one_seed_replays_with_its_trace() {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
-    let (ended, lines) = run(seed, None, true);
+    let (ended, lines) = run(seed, None, Trace::Lines);
     println!("{lines}");
     assert_eq!(ended.result, Ok(()), "SEED={seed}");
 }
 
 fn is_seen(rule: Rule) {
-    let seen =
-        (0..SEEDS).find_map(|seed| run(seed, Some(rule), false).0.result.err().map(|e| (seed, e)));
+    let seen = (0..SEEDS)
+        .find_map(|seed| run(seed, Some(rule), Trace::Hashed).0.result.err().map(|e| (seed, e)));
     let (seed, broken) = seen.unwrap_or_else(|| panic!("{rule:?} can be left out unseen"));
     println!("{rule:?}: seed {seed}: {}", broken.0);
 }

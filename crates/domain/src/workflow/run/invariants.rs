@@ -41,6 +41,11 @@ pub const ALL: &[Invariant] = &[
         check: one_ending,
     },
     Invariant {
+        name: "I2",
+        sentence: "the answer to an attempt is taken at most once",
+        check: answers_count_once,
+    },
+    Invariant {
         name: "I6",
         sentence: "a join, as any step, comes to one outcome, and only once",
         check: one_outcome,
@@ -96,6 +101,25 @@ fn one_ending(_: &Program, folds: &[Fold]) -> Result<(), String> {
         Some(effect) if ended => Err(format!("{effect:?} after the end")),
         _ => Ok(()),
     }
+}
+
+fn answers_count_once(_: &Program, folds: &[Fold]) -> Result<(), String> {
+    let mut taken = BTreeSet::new();
+    for fold in folds {
+        let Event::Answered { step, attempt, .. } = &fold.event else { continue };
+        let takes = |(of, announcement): (&str, &Announcement)| {
+            of == step
+                && matches!(
+                    announcement.event_type,
+                    EventType::StepSucceeded | EventType::StepFailed | EventType::StepRetrying
+                )
+        };
+        let took = announced(std::slice::from_ref(fold)).any(takes);
+        if took && !taken.insert((step, attempt)) {
+            return Err(format!("the answer to attempt {attempt} of {step:?} is taken again"));
+        }
+    }
+    Ok(())
 }
 
 fn one_outcome(program: &Program, folds: &[Fold]) -> Result<(), String> {
