@@ -112,6 +112,8 @@ async fn poison_becomes_dead_letters_and_the_partition_moves_on(platform: &Platf
     let partition = 1 % partitions;
     let good = request(&fresh_on("good", partition, partitions), "demo");
     let frame = upstream.frame(&good);
+    // In the partition of its id, for there it is judged.
+    let invalid = ModelRequest::new(fresh_on("bad", partition, partitions), "demo", "[]");
     let with_id = |id: u32| [&[0][..], &id.to_be_bytes(), &frame[5..]].concat();
     let poison = [
         ("bad magic", [&[7][..], &frame[1..]].concat(), "bad_framing"),
@@ -120,7 +122,7 @@ async fn poison_becomes_dead_letters_and_the_partition_moves_on(platform: &Platf
         ("unknown schema", with_id(4_000_000), "refused_schema"),
         ("cut off", frame[..frame.len() / 2].to_vec(), "malformed"),
         ("more than a record", [&frame[..], &[1, 2, 3]].concat(), "trailing_bytes"),
-        ("not valid", upstream.frame(&ModelRequest::new(fresh("bad"), "demo", "[]")), ""),
+        ("not valid", upstream.frame(&invalid), ""),
     ];
     let feed = Topic::Feed(Kind::Model);
     let mut written = Vec::new();
